@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What C11's <stdatomic.h> leaves out.  Everything else uses the _explicit
+ * forms directly, each with its order and, in a comment, its partner. */
+#ifndef IPS_BASE_ATOMICS_H
+#define IPS_BASE_ATOMICS_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics must be lock-free");
+_Static_assert(sizeof(_Atomic uint64_t) == 8, "an atomic word is just its word");
+_Static_assert(sizeof(_Atomic uint32_t) == 4, "a futex word is just its word");
+
+/* A hint to the sibling hyperthread while spinning. */
+static inline void
+ips_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("isb" ::: "memory");
+#else
+    atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+/* Order an earlier seq_cst read-modify-write before later loads.  On x86 the
+ * locked instruction has done so already (only the compiler is held back);
+ * elsewhere, an RMW orders nothing after it and a full fence is needed. */
+static inline void
+ips_fence_after_rmw(void)
+{
+#if defined(__x86_64__)
+    atomic_signal_fence(memory_order_seq_cst);
+#else
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+/* Copy out of shared bytes that a writer may be changing meanwhile: relaxed
+ * word loads, so that the race is defined and only the values may be torn.
+ * The caller validates a version afterwards (acquire fence between).
+ * `source` is 8-aligned; `size` is any. */
+static inline void
+ips_copy_racing(void *target, const void *source, size_t size)
+{
+    const _Atomic uint64_t *from = (const _Atomic uint64_t *)source;
+    unsigned char *to = (unsigned char *)target;
+    for (; size >= 8; size -= 8, to += 8, from++) {
+        uint64_t word = atomic_load_explicit(from, memory_order_relaxed);
+        memcpy(to, &word, 8);
+    }
+    if (size != 0) {
+        uint64_t word = atomic_load_explicit(from, memory_order_relaxed);
+        memcpy(to, &word, size);
+    }
+}
+
+#endif

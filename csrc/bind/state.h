@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What one interpreter knows of the module, and the few helpers that every
+ * type in bind/ uses.  Python.h is included here and nowhere below bind/. */
+#ifndef IPS_BIND_STATE_H
+#define IPS_BIND_STATE_H
+
+#ifndef PY_SSIZE_T_CLEAN
+#define PY_SSIZE_T_CLEAN
+#endif
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "member/space.h"
+
+typedef struct {
+    PyObject *errors[IPS_STATUS_COUNT]; /* ipcsys.errors classes, by status */
+    PyObject *pickle_dumps;             /* imported at first use */
+    PyObject *pickle_loads;
+    PyTypeObject *lock_type;
+    PyTypeObject *event_type;
+    PyTypeObject *queue_type;
+    PyTypeObject *segment_type;
+    PyTypeObject *transaction_type;
+    PyTypeObject *map_type;
+    PyTypeObject *deque_type;
+    PyTypeObject *atomic_int_type;
+    PyTypeObject *message_type;
+} ips_state;
+
+ips_state *ips_state_of_type(PyTypeObject *type); /* PyType_GetModuleByDef: works for subclasses */
+
+/* Turn the status that a core function just returned (with its note) into the
+ * Python exception; returns NULL.  bind/errors.c. */
+PyObject *ips_raise(ips_state *state, int status);
+/* As ips_raise for a failure found in bind/ itself. */
+PyObject *ips_raise_text(ips_state *state, int status, const char *format, ...);
+
+/* bind/wait.c ---------------------------------------------------------- */
+
+/* A timeout argument (None or seconds) as an absolute deadline.  NaN and
+ * non-numbers raise; negative raises ValueError; huge means for ever. */
+int ips_deadline_of(PyObject *timeout, int64_t *deadline);
+
+/* Run `step(context)` without the GIL again and again while it returns
+ * IPS_EINTR, looking at signals in between with the GIL.  Returns the first
+ * other status, or IPS_EINTR with a Python exception set. */
+int ips_wait_without_gil(int (*step)(void *context), void *context);
+
+/* bind/space.c: the namespace of this object; `namespace` is None or str. */
+ips_space *ips_space_of(ips_state *state, PyObject *namespace_);
+
+/* One line each in bind/module.c's list; 0 or -1 with an exception set. */
+int ips_add_space(PyObject *module, ips_state *state);
+int ips_add_lock(PyObject *module, ips_state *state);
+int ips_add_event(PyObject *module, ips_state *state);
+int ips_add_value(PyObject *module, ips_state *state);
+int ips_add_message(PyObject *module, ips_state *state);
+int ips_add_queue(PyObject *module, ips_state *state);
+int ips_add_segment(PyObject *module, ips_state *state);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Python values to bytes and back: bytes as they are, the everyday types as
+ * MessagePack, anything else by pickle. */
+#ifndef IPS_BIND_VALUE_H
+#define IPS_BIND_VALUE_H
+
+#include "bind/state.h"
+
+/* How the bytes of a record or cell are to be read; stored beside them. */
+enum ips_value_kind {
+    IPS_VALUE_RAW = 0,     /* bytes as they are */
+    IPS_VALUE_MSGPACK = 1,
+    IPS_VALUE_PICKLE = 2,
+};
+
+enum {
+    IPS_ENCODE_NO_PICKLE = 1, /* raise EncodeError rather than pickle */
+    IPS_ENCODE_NO_RAW = 2,    /* bytes too become MessagePack */
+};
+
+/* An encoded value.  Small ones live in `room`, so that a hot path allocates
+ * nothing; RAW ones point into the object, which `owner` keeps alive. */
+typedef struct {
+    const uint8_t *bytes;
+    size_t size;
+    uint8_t kind;
+    PyObject *owner;
+    uint8_t *heap;
+    uint8_t room[512];
+} ips_encoded;
+
+/* 0, or -1 with an exception set.  Needs the GIL; may run Python code (pickle). */
+int ips_value_encode(ips_state *state, PyObject *value, unsigned flags, ips_encoded *out);
+void ips_encoded_clear(ips_encoded *encoded);
+
+/* New reference, or NULL: DecodeError with .data where the bytes make no sense. */
+PyObject *ips_value_decode(ips_state *state, uint8_t kind, const uint8_t *bytes, size_t size);
+/* For RAW: the bytes object itself is the value. */
+PyObject *ips_value_decode_owned(ips_state *state, uint8_t kind, PyObject *bytes_stolen);
+
+#endif

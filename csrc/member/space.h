@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A namespace, joined: the process-local side of member/slots.h.
+ *
+ * Joining is a matter of the process, not of an interpreter or a thread: a
+ * folder is joined once, on first use, and left at exit.  A forked child is
+ * nobody until its first call here, which makes it a new member. */
+#ifndef IPS_MEMBER_SPACE_H
+#define IPS_MEMBER_SPACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/owner.h"
+#include "base/status.h"
+#include "os/process.h"
+
+typedef struct ips_space ips_space;
+
+/* Join the namespace in `folder` (absolute path, made where missing).  The
+ * result lives as long as the process; asking again gives the same one. */
+IPS_MUST_CHECK int ips_space_join(const char *folder, ips_space **out);
+
+/* This process as a member of `space`: one load on the usual path; joins anew
+ * in a forked child.  IPS_NOBODY only where joining failed (noted). */
+ips_owner ips_space_self(ips_space *space);
+
+const char *ips_space_folder(const ips_space *space);
+int ips_space_dir(const ips_space *space); /* descriptor of the folder */
+
+/* False only with proof (MECHANISMS of the design, section 1): never for a
+ * process that is stopped, traced, slow or in another pid namespace.  Costs a
+ * load while the member's bell is silent and `thorough` is false; a thorough
+ * question probes its byte lock and its process. */
+bool ips_member_lives(ips_space *space, ips_owner owner, bool thorough);
+
+/* The word to watch while waiting for `owner`: park on it together with the
+ * word one waits for.  word is NULL where there is no bell (then rely on the
+ * bound of the park).  Marks the bell as watched. */
+typedef struct {
+    const _Atomic uint32_t *word;
+    uint32_t expected;
+} ips_bell;
+ips_bell ips_member_bell(ips_space *space, ips_owner owner);
+
+/* Facts of one member, for people (`ipcsys ls`, who_holds). */
+typedef struct {
+    ips_owner owner;
+    ips_process_id process;
+    int64_t joined_wall_clock; /* ns since 1970 */
+    char name[32];             /* the program's name, NUL-terminated */
+    bool has_bell;
+} ips_member_facts;
+
+/* Call `visit` for each living member, oldest slot first. */
+IPS_MUST_CHECK int ips_space_each_member(ips_space *space,
+    int (*visit)(const ips_member_facts *facts, void *context), void *context);
+/* Facts of one owner; IPS_ENOENT where it is dead or never was. */
+IPS_MUST_CHECK int ips_member_facts_of(ips_space *space, ips_owner owner, ips_member_facts *out);
+
+/* Prove and clear away whatever dead members left.  Joining does it too. */
+IPS_MUST_CHECK int ips_space_sweep(ips_space *space);
+
+/* Called, once per proven death, by the one member that clears it away, and
+ * with every use already recorded in the slot readable.  Rooms above hang
+ * their cleaning here (cells of the dead).  At most 4 hooks. */
+typedef int (*ips_death_hook)(ips_space *space, ips_owner dead);
+void ips_space_on_death(ips_death_hook hook);
+
+/* Called in a forked child right after it joined anew, before fork() returns
+ * in the parent whenever `wanted` said true beforehand: rooms above record
+ * there what the child inherited.  At most 4 hooks. */
+typedef struct {
+    bool (*wanted)(ips_space *space);
+    void (*inherit)(ips_space *space, ips_owner parent, ips_owner child);
+} ips_fork_hook;
+void ips_space_on_fork(const ips_fork_hook *hook);
+
+/* Leave all namespaces: the clean end of a process. */
+void ips_space_leave_all(void);
+
+/* Invariants of the member table, as text lines into `report(line, context)`. */
+IPS_MUST_CHECK int ips_space_check(ips_space *space,
+    void (*report)(const char *line, void *context), void *context);
+
+#endif

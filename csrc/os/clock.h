@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Time and spinning.  A deadline is an absolute CLOCK_MONOTONIC time in
+ * nanoseconds; timeouts exist only above bind/. */
+#ifndef IPS_OS_CLOCK_H
+#define IPS_OS_CLOCK_H
+
+#include <stdint.h>
+
+#define IPS_FOREVER INT64_MAX /* the deadline that never comes */
+#define IPS_AT_ONCE INT64_MIN /* the deadline that has passed: do not wait */
+
+int64_t ips_now(void);       /* CLOCK_MONOTONIC, ns */
+int64_t ips_wall_clock(void); /* CLOCK_REALTIME, ns since 1970 */
+
+/* How long a waiter may spin before it parks, ns: about what parking and
+ * being woken costs on this machine; 0 on a single CPU.  IPCSYS_SPIN_NS
+ * overrides it (0: never spin). */
+int64_t ips_spin_budget(void);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parking on shared 32-bit words.  No call here outlives its deadline. */
+#ifndef IPS_OS_FUTEX_H
+#define IPS_OS_FUTEX_H
+
+#include <stdint.h>
+
+/* Park until woken, until *word != expected, until `deadline`, or until a
+ * signal handler ran.  Returns 0 (woken or changed: look again), IPS_ETIMEOUT
+ * or IPS_EINTR; notes nothing (all three are everyday news). */
+int ips_futex_wait(const _Atomic uint32_t *word, uint32_t expected,
+                   int64_t deadline);
+
+/* The same on two words at once; either may wake us.  Where the kernel (or a
+ * seccomp filter) has no futex_waitv, parks on the first word alone. */
+int ips_futex_wait_two(const _Atomic uint32_t *first, uint32_t first_expected,
+                       const _Atomic uint32_t *second, uint32_t second_expected,
+                       int64_t deadline);
+
+/* Wake at most `count`; returns how many were woken. */
+int ips_futex_wake(const _Atomic uint32_t *word, int count);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who a process is, whether it lives, and the two things the kernel does at
+ * its death: it drops its record locks, and it marks its robust words. */
+#ifndef IPS_OS_PROCESS_H
+#define IPS_OS_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct {
+    int32_t pid;
+    uint32_t pad;
+    uint64_t start_time; /* clock ticks after boot, /proc/PID/stat field 22; 0 unknown */
+    uint64_t pid_namespace; /* inode of /proc/self/ns/pid; 0 unknown */
+} ips_process_id;
+
+void ips_process_self(ips_process_id *out);
+int32_t ips_thread_id(void);
+bool ips_on_main_thread(void);
+
+typedef enum {
+    IPS_PROCESS_ALIVE,   /* or nothing proves otherwise */
+    IPS_PROCESS_EXITING, /* every task is past its last user instruction */
+    IPS_PROCESS_GONE,    /* no such process, a zombie, or another with its pid */
+} ips_process_state;
+
+/* What this kernel's process table says of `id`.  ALIVE whenever it cannot
+ * tell: hidden /proc, another pid namespace. */
+ips_process_state ips_process_state_of(const ips_process_id *id);
+
+/* True where `id` is here, its leader has ended and other threads go on. */
+bool ips_process_lost_leader(const ips_process_id *id);
+
+/* Record locks, one byte each, dropped by the kernel at death. */
+IPS_MUST_CHECK int ips_byte_lock(int fd, uint64_t byte);   /* IPS_EAGAIN where held by another process */
+void ips_byte_unlock(int fd, uint64_t byte);
+/* 1 held by another process, 0 free, negative status. */
+IPS_MUST_CHECK int ips_byte_probe(int fd, uint64_t byte);
+
+/* A robust word: the kernel sets bit 30 (IPS_BELL_RANG) at the main thread's
+ * end and wakes one waiter if bit 31 is set.  Entry and word lie
+ * IPS_BELL_DISTANCE apart, as glibc's list dictates. */
+#define IPS_BELL_RANG UINT32_C(0x40000000)
+#define IPS_BELL_WATCHED UINT32_C(0x80000000)
+#define IPS_BELL_TID UINT32_C(0x3fffffff)
+
+typedef struct {
+    void *previous;
+    void *next;
+} ips_bell_node;
+
+/* Distance from the word to the node's `next` on this libc; 0 where bells
+ * cannot be hung (foreign layout, no robust list). */
+size_t ips_bell_distance(void);
+/* Link the node into this thread's list (the caller is the main thread). */
+void ips_bell_hang(ips_bell_node *node);
+void ips_bell_take_down(ips_bell_node *node);
+
+/* Private zero-filled pages that a forked child finds zeroed again. */
+IPS_MUST_CHECK int ips_wiped_on_fork(size_t size, void **out);
+
+void ips_sleep_until(int64_t deadline);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A segment: transactional memory in one file.  This is the contract that
+ * data/ builds on; the byte maps stand in segment/layout.h, segment/journal.h
+ * and segment/heap.h.
+ *
+ * One writer at a time: begin() takes the segment's lock, every store to
+ * structured bytes goes through ips_tx_*, commit() is one store.  Whoever
+ * takes the lock after a death rolls the dead writer's journal back first.
+ * Offsets are from the file's start; 0 is never an object. */
+#ifndef IPS_SEGMENT_SEGMENT_H
+#define IPS_SEGMENT_SEGMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "member/object.h"
+
+typedef struct ips_segment ips_segment; /* process-local handle */
+typedef uint64_t ips_offset;
+
+/* Offset to pointer, valid only for [offset, offset + size) inside backed
+ * memory; NULL (not noted) otherwise.  Every dereference goes through it. */
+void *ips_segment_at(ips_segment *segment, ips_offset offset, uint64_t size);
+
+/* --- transactions: one per process and segment at a time; begin() by a
+ * thread that is inside nests (a savepoint).  All but begin need one open. */
+
+/* IPS_EINTR, IPS_ETIMEOUT as in sync/lock.h. Call without the GIL. */
+IPS_MUST_CHECK int ips_tx_begin(ips_segment *segment, int64_t deadline);
+IPS_MUST_CHECK int ips_tx_commit(ips_segment *segment);
+/* Undo everything since the matching begin. */
+void ips_tx_abort(ips_segment *segment);
+bool ips_tx_is_mine(const ips_segment *segment); /* this thread is inside */
+
+/* Journaled stores: the old bytes go into the journal first.  IPS_ETXFULL
+ * where the journal is full: the caller aborts.  `offset` is 8-aligned. */
+IPS_MUST_CHECK int ips_tx_store(ips_segment *segment, ips_offset offset, uint64_t value);
+IPS_MUST_CHECK int ips_tx_write(ips_segment *segment, ips_offset offset, const void *bytes, size_t size);
+
+/* Memory, 16-aligned, contents undefined; until commit only this transaction
+ * knows it, so it may be filled with plain stores.  IPS_ESEGFULL. */
+IPS_MUST_CHECK int ips_tx_alloc(ips_segment *segment, size_t size, ips_offset *out);
+/* Takes effect at commit; never handed out again in the same transaction. */
+IPS_MUST_CHECK int ips_tx_free(ips_segment *segment, ips_offset offset);
+/* Usable bytes of an allocated block, 0 if `offset` is not one. */
+size_t ips_block_size(ips_segment *segment, ips_offset offset);
+
+/* --- versions, for readers without the lock.  A version is a 64-bit word in
+ * an object's block, even at rest.  ips_tx_touch makes it odd at the object's
+ * first write in a transaction; commit and rollback both make it even again,
+ * larger than before.  It is never journaled. */
+IPS_MUST_CHECK int ips_tx_touch(ips_segment *segment, ips_offset version);
+
+/* reader: v = read_begin (odd: a writer is inside); copy with
+ * ips_copy_racing; read_ok(v) says whether the copy is one state. */
+uint64_t ips_read_begin(ips_segment *segment, ips_offset version);
+bool ips_read_ok(ips_segment *segment, ips_offset version, uint64_t seen);
+
+/* --- catalogue of names */
+typedef struct {
+    ips_offset offset;    /* of the object's root block */
+    uint64_t generation;  /* of this construction; a destroyed and remade name differs */
+    uint32_t type;        /* enum ips_type of data/types.h */
+    char name[IPS_NAME_MAX + 1];
+} ips_entry;
+IPS_MUST_CHECK int ips_catalogue_insert(ips_segment *segment, const char *name,
+    uint32_t type, ips_offset root, uint64_t *generation);                 /* inside a transaction */
+IPS_MUST_CHECK int ips_catalogue_find(ips_segment *segment, const char *name, ips_entry *out); /* lock-free read */
+IPS_MUST_CHECK int ips_catalogue_remove(ips_segment *segment, const char *name);  /* inside a transaction */
+/* The i-th entry in order of construction at or after *cursor; IPS_ENOENT at the end. */
+IPS_MUST_CHECK int ips_catalogue_next(ips_segment *segment, uint64_t *cursor, ips_entry *out);
+
+/* --- the whole */
+typedef struct {
+    uint64_t size, max_size, used, free_bytes, blocks, objects, members;
+} ips_segment_stats;
+IPS_MUST_CHECK int ips_segment_open(ips_space *space, const char *name, ips_open_mode mode,
+    uint64_t size, uint64_t max_size, bool cleanup_last, ips_segment **out, bool *created);
+IPS_MUST_CHECK int ips_segment_redeem(ips_space *space, const char *ticket, ips_segment **out);
+ips_object *ips_segment_object(ips_segment *segment);
+void ips_segment_close(ips_segment *segment);
+IPS_MUST_CHECK int ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out);
+/* Invariants; one report line per problem.  Takes the lock. */
+IPS_MUST_CHECK int ips_segment_check(ips_segment *segment, int64_t deadline,
+    void (*report)(const char *line, void *context), void *context);
+
+#endif
