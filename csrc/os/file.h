@@ -34,7 +34,10 @@ IPS_MUST_CHECK int ips_dir_open_at(int dir, const char *name, bool create, int *
 
 /* A file without a name in the folder's file system, mode 0600. */
 IPS_MUST_CHECK int ips_file_make(int dir, int *fd);
-/* Give such a file a name; IPS_EEXIST where it is taken. */
+/* A plain file that stays: opened, or made empty with mode 0600. */
+IPS_MUST_CHECK int ips_file_keep(int dir, const char *name, int *fd);
+/* Give an open file a (further) name; IPS_EEXIST where it is taken, IPS_ENOENT
+ * where its last name is gone. */
 IPS_MUST_CHECK int ips_file_name(int fd, int dir, const char *name);
 IPS_MUST_CHECK int ips_file_link(int from_dir, const char *from, int to_dir, const char *to);
 IPS_MUST_CHECK int ips_file_rename(int from_dir, const char *from, int to_dir, const char *to);
@@ -53,6 +56,9 @@ IPS_MUST_CHECK int ips_file_read(int fd, void *to, size_t size, uint64_t offset)
 
 /* Map `size` bytes shared read-write; the file may be shorter than that. */
 IPS_MUST_CHECK int ips_map_file(int fd, uint64_t size, void **base);
+/* One shared page of the file with one private page right behind it. */
+IPS_MUST_CHECK int ips_map_page_before_private(int fd, uint64_t offset, size_t page, void **base);
+size_t ips_page_size(void);
 void ips_unmap(void *base, uint64_t size);
 
 /* Bytes free in the folder's file system. */

@@ -19,6 +19,9 @@ typedef struct {
 
 void ips_process_self(ips_process_id *out);
 int32_t ips_thread_id(void);
+uint32_t ips_user_id(void);
+/* The program's short name, for people. */
+void ips_program_name(char *out, size_t size);
 bool ips_on_main_thread(void);
 
 typedef enum {
