@@ -16,7 +16,7 @@
     X(AGAIN,    Busy,                 "would have to wait")                    \
     X(TIMEOUT,  Timeout,              "timed out")                             \
     X(INTR,     Error,                "interrupted by a signal")               \
-    X(SYS,      SystemError_,         "the operating system refused")          \
+    X(SYS,      OperatingSystemError, "the operating system refused")          \
     X(NOENT,    NotFound,             "no such object")                        \
     X(EXIST,    AlreadyExists,        "the name is taken")                     \
     X(MISMATCH, MismatchError,        "the object is of another kind or shape")\

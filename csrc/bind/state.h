@@ -15,6 +15,8 @@
 #include "base/status.h"
 #include "member/space.h"
 
+/* Python objects and nothing else, each a strong reference or NULL: module.c
+ * visits and clears the whole as one array of them. */
 typedef struct {
     PyObject *errors[IPS_STATUS_COUNT]; /* ipcsys.errors classes, by status */
     PyObject *pickle_dumps;             /* imported at first use */
@@ -30,13 +32,22 @@ typedef struct {
     PyTypeObject *message_type;
 } ips_state;
 
+extern PyModuleDef ips_module_def; /* bind/module.c */
+
+static inline ips_state *
+ips_state_of_module(PyObject *module)
+{
+    return (ips_state *)PyModule_GetState(module);
+}
+
 ips_state *ips_state_of_type(PyTypeObject *type); /* PyType_GetModuleByDef: works for subclasses */
 
 /* Turn the status that a core function just returned (with its note) into the
  * Python exception; returns NULL.  bind/errors.c. */
 PyObject *ips_raise(ips_state *state, int status);
-/* As ips_raise for a failure found in bind/ itself. */
-PyObject *ips_raise_text(ips_state *state, int status, const char *format, ...);
+/* As ips_raise for a failure found in bind/ itself; a format of printf. */
+PyObject *ips_raise_text(ips_state *state, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* bind/wait.c ---------------------------------------------------------- */
 
@@ -44,15 +55,27 @@ PyObject *ips_raise_text(ips_state *state, int status, const char *format, ...);
  * non-numbers raise; negative raises ValueError; huge means for ever. */
 int ips_deadline_of(PyObject *timeout, int64_t *deadline);
 
-/* Run `step(context)` without the GIL again and again while it returns
- * IPS_EINTR, looking at signals in between with the GIL.  Returns the first
- * other status, or IPS_EINTR with a Python exception set. */
-int ips_wait_without_gil(int (*step)(void *context), void *context);
+/* The same with the manners of threading's acquire(): -1 (or None) is for
+ * ever, other negatives ValueError, beyond IPS_TIMEOUT_MAX OverflowError. */
+int ips_deadline_of_acquire(PyObject *timeout, int64_t *deadline);
+#define IPS_TIMEOUT_MAX 9223372036.0 /* seconds; threading.TIMEOUT_MAX on 64 bits */
+
+/* One wait, without the GIL, until `deadline`: 0, IPS_ETIMEOUT, IPS_EINTR or
+ * what else the core says. */
+typedef int (*ips_wait_step)(void *context, int64_t deadline);
+
+/* Run `step` without the GIL until it returns something else than IPS_EINTR,
+ * looking at signals in between, with the GIL.  Returns that status, or
+ * IPS_EINTR with a Python exception set. */
+int ips_wait_without_gil(ips_wait_step step, void *context, int64_t deadline);
 
 /* bind/space.c: the namespace of this object; `namespace` is None or str. */
 ips_space *ips_space_of(ips_state *state, PyObject *namespace_);
+/* A name given by the user, checked; points into `name`.  NULL: exception set. */
+const char *ips_name_of(ips_state *state, PyObject *name);
 
 /* One line each in bind/module.c's list; 0 or -1 with an exception set. */
+int ips_add_errors(PyObject *module, ips_state *state);
 int ips_add_space(PyObject *module, ips_state *state);
 int ips_add_lock(PyObject *module, ips_state *state);
 int ips_add_event(PyObject *module, ips_state *state);

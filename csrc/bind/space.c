@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a namespace's name to its joined folder, and what the command line
+ * asks about one: who is there, what lies there.
+ *
+ * The folder is $IPCSYS_DIR (else /dev/shm/ipcsys-<uid>/<format major>) with
+ * the namespace below it: the argument, else $IPCSYS_NAMESPACE, else
+ * "default".  The environment is read each time, at 50 ns, so that a change
+ * of os.environ counts at once. */
+#include "bind/state.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/header.h"
+#include "member/object.h"
+#include "os/user.h"
+
+#define FORMAT_MAJOR 1
+
+/* The last namespace this thread asked for: its answer never changes. */
+static _Thread_local struct {
+    char folder[PATH_MAX];
+    ips_space *space;
+} last;
+
+static const char *
+text_of_name(ips_state *state, PyObject *name, const char *what, Py_ssize_t *size)
+{
+    if (!PyUnicode_Check(name)) {
+        return (const char *)PyErr_Format(PyExc_TypeError, "%s must be a str or None, not %.100s",
+                                          what, Py_TYPE(name)->tp_name);
+    }
+    const char *text = PyUnicode_AsUTF8AndSize(name, size);
+    if (text == NULL && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
+        PyErr_Clear();
+        (void)ips_raise_text(state, IPS_ENAME, "a %s must not contain surrogates", what);
+    }
+    return text;
+}
+
+const char *
+ips_name_of(ips_state *state, PyObject *name)
+{
+    Py_ssize_t size;
+    const char *text = text_of_name(state, name, "name", &size);
+    if (text == NULL) {
+        return NULL;
+    }
+    int status = ips_name_check(text, (size_t)size);
+    return status < 0 ? (const char *)ips_raise(state, status) : text;
+}
+
+/* The namespace's own name, checked, or NULL with an exception set. */
+static const char *
+namespace_of(ips_state *state, PyObject *namespace_)
+{
+    Py_ssize_t size;
+    const char *text;
+    if (namespace_ != NULL && namespace_ != Py_None) {
+        text = text_of_name(state, namespace_, "namespace", &size);
+        if (text == NULL) {
+            return NULL;
+        }
+    } else {
+        text = getenv("IPCSYS_NAMESPACE");
+        if (text == NULL || text[0] == '\0') {
+            return "default";
+        }
+        size = (Py_ssize_t)strlen(text);
+    }
+    int status = ips_name_check(text, (size_t)size);
+    return status < 0 ? (const char *)ips_raise(state, status) : text;
+}
+
+/* Write the folder of the namespace; 0 or -1 with an exception set. */
+static int
+folder_of(ips_state *state, PyObject *namespace_, char folder[PATH_MAX])
+{
+    const char *name = namespace_of(state, namespace_);
+    if (name == NULL) {
+        return -1;
+    }
+    const char *root = getenv("IPCSYS_DIR");
+    int size;
+    if (root == NULL || root[0] == '\0') {
+        size = snprintf(folder, PATH_MAX, "/dev/shm/ipcsys-%u/%d/%s", (unsigned)ips_user_id(),
+                        FORMAT_MAJOR, name);
+    } else if (root[0] != '/') {
+        (void)ips_raise_text(state, IPS_ENAME, "IPCSYS_DIR is '%.100s'; give an absolute path", root);
+        return -1;
+    } else {
+        size = snprintf(folder, PATH_MAX, "%s/%s", root, name);
+    }
+    if (size >= PATH_MAX) {
+        (void)ips_raise_text(state, IPS_ENAME, "the path in IPCSYS_DIR is too long");
+        return -1;
+    }
+    return 0;
+}
+
+ips_space *
+ips_space_of(ips_state *state, PyObject *namespace_)
+{
+    char folder[PATH_MAX];
+    if (folder_of(state, namespace_, folder) < 0) {
+        return NULL;
+    }
+    if (last.space != NULL && strcmp(folder, last.folder) == 0) {
+        return last.space;
+    }
+    ips_space *space = NULL;
+    int status;
+    Py_BEGIN_ALLOW_THREADS /* joining clears away the dead: it may probe */
+    status = ips_space_join(folder, &space);
+    Py_END_ALLOW_THREADS
+    if (status < 0) {
+        return (ips_space *)ips_raise(state, status);
+    }
+    memcpy(last.folder, folder, strlen(folder) + 1);
+    last.space = space;
+    return space;
+}
+
+/* Facts gathered without the GIL, and turned into objects after it. */
+typedef struct {
+    void *items;
+    size_t count, capacity, item_size;
+} facts_list;
+
+static int
+facts_append(facts_list *list, const void *item)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        void *items = realloc(list->items, capacity * list->item_size);
+        if (items == NULL) {
+            return ips_fail(IPS_ENOMEM, "listing the namespace");
+        }
+        list->items = items;
+        list->capacity = capacity;
+    }
+    memcpy((char *)list->items + list->count++ * list->item_size, item, list->item_size);
+    return 0;
+}
+
+static PyObject *
+facts_build(ips_state *state, int status, facts_list *list, PyObject *(*build)(const void *item))
+{
+    PyObject *result = status < 0 ? ips_raise(state, status) : PyList_New(0);
+    for (size_t i = 0; result != NULL && i < list->count; i++) {
+        PyObject *item = build((char *)list->items + i * list->item_size);
+        if (item == NULL || PyList_Append(result, item) < 0) {
+            Py_CLEAR(result);
+        }
+        Py_XDECREF(item);
+    }
+    free(list->items);
+    return result;
+}
+
+static int
+visit_member(const ips_member_facts *facts, void *context)
+{
+    return facts_append((facts_list *)context, facts);
+}
+
+static PyObject *
+build_member(const void *item)
+{
+    const ips_member_facts *facts = (const ips_member_facts *)item;
+    return Py_BuildValue("{s:K,s:I,s:K,s:i,s:N,s:d,s:O}",
+        "owner", (unsigned long long)facts->owner,
+        "slot", (unsigned)ips_owner_slot(facts->owner),
+        "generation", (unsigned long long)ips_owner_generation(facts->owner),
+        "pid", (int)facts->process.pid,
+        "program", PyUnicode_DecodeUTF8(facts->name, (Py_ssize_t)strnlen(facts->name, sizeof facts->name),
+                                        "replace"),
+        "joined", (double)facts->joined_wall_clock / 1e9,
+        "bell", facts->has_bell ? Py_True : Py_False);
+}
+
+typedef struct {
+    char name[IPS_NAME_MAX + 1];
+    ips_object_facts facts;
+} named_facts;
+
+static int
+visit_object(const ips_object_facts *facts, void *context)
+{
+    named_facts copy = {.facts = *facts};
+    (void)snprintf(copy.name, sizeof copy.name, "%s", facts->name);
+    return facts_append((facts_list *)context, &copy);
+}
+
+static const char *
+kind_name(uint16_t kind)
+{
+    switch (kind) {
+    case IPS_KIND_MEMBERS: return "members";
+    case IPS_KIND_CELLS: return "cells";
+    case IPS_KIND_CELL: return "cell";
+    case IPS_KIND_SEGMENT: return "segment";
+    case IPS_KIND_QUEUE: return "queue";
+    default: return "unknown";
+    }
+}
+
+static PyObject *
+build_object(const void *item)
+{
+    const named_facts *copy = (const named_facts *)item;
+    return Py_BuildValue("{s:N,s:s,s:K,s:K,s:I}",
+        "name", PyUnicode_DecodeUTF8(copy->name, (Py_ssize_t)strlen(copy->name), "surrogateescape"),
+        "kind", kind_name(copy->facts.kind),
+        "size", (unsigned long long)copy->facts.size,
+        "max_size", (unsigned long long)copy->facts.max_size,
+        "users", (unsigned)copy->facts.users);
+}
+
+static void
+report_line(const char *line, void *context)
+{
+    facts_list *list = (facts_list *)context;
+    char copy[256];
+    (void)snprintf(copy, sizeof copy, "%s", line);
+    (void)facts_append(list, copy); /* no memory: one line less */
+}
+
+static PyObject *
+build_line(const void *item)
+{
+    const char *line = (const char *)item;
+    return PyUnicode_DecodeUTF8(line, (Py_ssize_t)strlen(line), "replace");
+}
+
+static PyObject *
+one_namespace(PyObject *args, PyObject *kwargs, const char *format)
+{
+    static char *names[] = {"namespace", NULL};
+    PyObject *namespace_ = Py_None;
+    return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &namespace_) ? namespace_ : NULL;
+}
+
+PyDoc_STRVAR(members_doc, "members($module, /, namespace=None)\n--\n\n"
+    "The living members of a namespace, as dicts, oldest slot first.");
+
+static PyObject *
+core_members(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    ips_state *state = ips_state_of_module(module);
+    PyObject *namespace_ = one_namespace(args, kwargs, "|O:members");
+    ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
+    if (space == NULL) {
+        return NULL;
+    }
+    facts_list list = {.item_size = sizeof(ips_member_facts)};
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ips_space_each_member(space, visit_member, &list);
+    Py_END_ALLOW_THREADS
+    return facts_build(state, status, &list, build_member);
+}
+
+PyDoc_STRVAR(objects_doc, "objects($module, /, namespace=None)\n--\n\n"
+    "The named objects of a namespace, as dicts.");
+
+static PyObject *
+core_objects(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    ips_state *state = ips_state_of_module(module);
+    PyObject *namespace_ = one_namespace(args, kwargs, "|O:objects");
+    ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
+    if (space == NULL) {
+        return NULL;
+    }
+    facts_list list = {.item_size = sizeof(named_facts)};
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ips_object_each(space, visit_object, &list);
+    Py_END_ALLOW_THREADS
+    return facts_build(state, status, &list, build_object);
+}
+
+PyDoc_STRVAR(check_members_doc, "check_members($module, /, namespace=None)\n--\n\n"
+    "What is wrong with the member table of a namespace: a list of lines, empty when sound.");
+
+static PyObject *
+core_check_members(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    ips_state *state = ips_state_of_module(module);
+    PyObject *namespace_ = one_namespace(args, kwargs, "|O:check_members");
+    ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
+    if (space == NULL) {
+        return NULL;
+    }
+    facts_list list = {.item_size = 256};
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ips_space_check(space, report_line, &list);
+    Py_END_ALLOW_THREADS
+    bool told = status == IPS_ECORRUPT && list.count > 0; /* the lines say it better */
+    return facts_build(state, told ? 0 : status, &list, build_line);
+}
+
+PyDoc_STRVAR(sweep_doc, "sweep($module, /, namespace=None)\n--\n\n"
+    "Clear away whatever dead members left in a namespace.");
+
+static PyObject *
+core_sweep(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    ips_state *state = ips_state_of_module(module);
+    PyObject *namespace_ = one_namespace(args, kwargs, "|O:sweep");
+    ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
+    if (space == NULL) {
+        return NULL;
+    }
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ips_space_sweep(space);
+    Py_END_ALLOW_THREADS
+    if (status < 0) {
+        return ips_raise(state, status);
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(remove_object_doc, "remove_object($module, /, name, namespace=None, force=False)\n--\n\n"
+    "Remove a named object; InUse while live members hold it, unless force.");
+
+static PyObject *
+core_remove_object(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"name", "namespace", "force", NULL};
+    ips_state *state = ips_state_of_module(module);
+    PyObject *name, *namespace_ = Py_None;
+    int force = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|Op:remove_object", names, &name, &namespace_,
+                                     &force)) {
+        return NULL;
+    }
+    const char *text = ips_name_of(state, name);
+    ips_space *space = text == NULL ? NULL : ips_space_of(state, namespace_);
+    if (space == NULL) {
+        return NULL;
+    }
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ips_object_remove(space, text, force != 0);
+    Py_END_ALLOW_THREADS
+    if (status < 0) {
+        return ips_raise(state, status);
+    }
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(folder_doc, "folder($module, /, namespace=None)\n--\n\n"
+    "The path of a namespace's folder; joins nothing and makes nothing.");
+
+static PyObject *
+core_folder(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    char folder[PATH_MAX];
+    PyObject *namespace_ = one_namespace(args, kwargs, "|O:folder");
+    if (namespace_ == NULL || folder_of(ips_state_of_module(module), namespace_, folder) < 0) {
+        return NULL;
+    }
+    return PyUnicode_DecodeFSDefault(folder);
+}
+
+PyDoc_STRVAR(owner_doc, "owner($module, /, namespace=None)\n--\n\n"
+    "The owner id of this process as a member of a namespace.");
+
+static PyObject *
+core_owner(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    ips_state *state = ips_state_of_module(module);
+    PyObject *namespace_ = one_namespace(args, kwargs, "|O:owner");
+    ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
+    if (space == NULL) {
+        return NULL;
+    }
+    ips_owner self = ips_space_self(space);
+    if (self == IPS_NOBODY) {
+        return ips_raise(state, ips_last_note()->status);
+    }
+    return PyLong_FromUnsignedLongLong(self);
+}
+
+PyDoc_STRVAR(lives_doc, "lives($module, /, owner, namespace=None)\n--\n\n"
+    "False where the death of the member with this owner id is proven.");
+
+static PyObject *
+core_lives(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"owner", "namespace", NULL};
+    ips_state *state = ips_state_of_module(module);
+    PyObject *number, *namespace_ = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O:lives", names, &PyLong_Type, &number,
+                                     &namespace_)) {
+        return NULL;
+    }
+    unsigned long long owner = PyLong_AsUnsignedLongLong(number);
+    if (PyErr_Occurred() != NULL) {
+        return NULL;
+    }
+    ips_space *space = ips_space_of(state, namespace_);
+    if (space == NULL) {
+        return NULL;
+    }
+    bool lives;
+    Py_BEGIN_ALLOW_THREADS
+    lives = owner != IPS_NOBODY && ips_member_lives(space, (ips_owner)owner, true);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(lives);
+}
+
+#define WITH_KEYWORDS(function) ((PyCFunction)(void (*)(void))(function))
+
+static PyMethodDef space_functions[] = {
+    {"check_members", WITH_KEYWORDS(core_check_members), METH_VARARGS | METH_KEYWORDS, check_members_doc},
+    {"folder", WITH_KEYWORDS(core_folder), METH_VARARGS | METH_KEYWORDS, folder_doc},
+    {"lives", WITH_KEYWORDS(core_lives), METH_VARARGS | METH_KEYWORDS, lives_doc},
+    {"members", WITH_KEYWORDS(core_members), METH_VARARGS | METH_KEYWORDS, members_doc},
+    {"objects", WITH_KEYWORDS(core_objects), METH_VARARGS | METH_KEYWORDS, objects_doc},
+    {"owner", WITH_KEYWORDS(core_owner), METH_VARARGS | METH_KEYWORDS, owner_doc},
+    {"remove_object", WITH_KEYWORDS(core_remove_object), METH_VARARGS | METH_KEYWORDS, remove_object_doc},
+    {"sweep", WITH_KEYWORDS(core_sweep), METH_VARARGS | METH_KEYWORDS, sweep_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+int
+ips_add_space(PyObject *module, ips_state *state)
+{
+    (void)state;
+    /* Once a process, however many interpreters load the module: membership
+     * is the process's.  At libc's exit no Python code runs any more. */
+    static atomic_flag registered = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set_explicit(&registered, memory_order_relaxed)
+        && atexit(ips_space_leave_all) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return PyModule_AddFunctions(module, space_functions);
+}

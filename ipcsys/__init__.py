@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared memory, messages, locks and services between processes, safe against kill -9.
+
+    errors      the tree of exceptions
+    _core       the C extension: the types below are its own
+    __main__    the command `ipcsys` (needs the extra `cli`)
+
+Whatever stands in `__all__` is public; names with an underscore are not.
+Modules that cost import time are loaded at the first use of their names.
+"""
+
+from ipcsys.errors import (
+    AccessDenied,
+    AlreadyExists,
+    Busy,
+    Closed,
+    CorruptionError,
+    DecodeError,
+    Empty,
+    EncodeError,
+    Error,
+    FormatError,
+    Full,
+    InUse,
+    InvalidName,
+    MismatchError,
+    NoProvider,
+    NoSpace,
+    NotFound,
+    NotHeld,
+    ObjectGone,
+    OperatingSystemError,
+    OutOfMemory,
+    PeerDied,
+    RemoteError,
+    SegmentFull,
+    Timeout,
+    TooLarge,
+    TooManyMembers,
+    TransactionError,
+    TransactionTooLarge,
+)
+
+__all__ = [
+    "AccessDenied",
+    "AlreadyExists",
+    "Busy",
+    "Closed",
+    "CorruptionError",
+    "DecodeError",
+    "Empty",
+    "EncodeError",
+    "Error",
+    "FormatError",
+    "Full",
+    "InUse",
+    "InvalidName",
+    "MismatchError",
+    "NoProvider",
+    "NoSpace",
+    "NotFound",
+    "NotHeld",
+    "ObjectGone",
+    "OperatingSystemError",
+    "OutOfMemory",
+    "PeerDied",
+    "RemoteError",
+    "SegmentFull",
+    "Timeout",
+    "TooLarge",
+    "TooManyMembers",
+    "TransactionError",
+    "TransactionTooLarge",
+]
+
+__version__ = "0.1.0"
+
+# Public names of modules that are heavy to import, by module: loaded on first use.
+_LAZY = {}
+
+
+def __getattr__(name):
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'ipcsys' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY})
