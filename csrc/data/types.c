@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "data/types.h"
+
+const char *
+ips_type_name(uint32_t type)
+{
+    switch (type) {
+    case IPS_TYPE_ATOMIC_INT:
+        return "AtomicInt";
+    case IPS_TYPE_LOCK:
+        return "Lock";
+    case IPS_TYPE_EVENT:
+        return "Event";
+    case IPS_TYPE_MAP:
+        return "SharedMap";
+    case IPS_TYPE_DEQUE:
+        return "SharedDeque";
+    default:
+        return NULL;
+    }
+}
+
+ips_root_shm *
+ips_root_at(ips_segment *segment, ips_offset root, uint32_t type, size_t size)
+{
+    if (root == 0 || root % 16 != 0) {
+        return NULL;
+    }
+    ips_root_shm *at = ips_segment_at(segment, root, size);
+    if (at == NULL) {
+        return NULL;
+    }
+    /* relaxed: constant while the block is a root; a stale handle's look at a
+     * block with new contents is decided by the generation. */
+    return atomic_load_explicit(&at->type, memory_order_relaxed) == type ? at : NULL;
+}
+
+int
+ips_root_christen(ips_segment *segment, ips_offset root, uint64_t generation)
+{
+    return ips_tx_store(segment, root + offsetof(ips_root_shm, generation), generation);
+}
+
+int
+ips_root_retire(ips_segment *segment, ips_offset root)
+{
+    int status = ips_tx_touch(segment, root);
+    if (status < 0) {
+        return status;
+    }
+    return ips_tx_store(segment, root + offsetof(ips_root_shm, generation), 0);
+}
+
+int
+ips_root_gone(uint32_t type)
+{
+    const char *name = ips_type_name(type);
+    return ips_fail(IPS_EGONE, "this %s was destroyed", name != NULL ? name : "object");
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Encoded values on their way into and out of containers: bytes and a kind
+ * that the core stores and never looks into (bind/value.h gives it meaning). */
+#ifndef IPS_DATA_VALUE_H
+#define IPS_DATA_VALUE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "segment/segment.h"
+
+typedef struct {
+    const uint8_t *bytes;
+    size_t size;
+    uint8_t kind;
+} ips_value;
+
+#define IPS_VALUE_MAX ((UINT64_C(1) << 40) - 1)
+
+/* Size and kind share one word in shared memory: kind in the top byte. */
+static inline uint64_t
+ips_value_word(size_t size, uint8_t kind)
+{
+    return (uint64_t)size | (uint64_t)kind << 56;
+}
+
+static inline uint64_t
+ips_value_word_size(uint64_t word)
+{
+    return word & ((UINT64_C(1) << 56) - 1);
+}
+
+static inline uint8_t
+ips_value_word_kind(uint64_t word)
+{
+    return (uint8_t)(word >> 56);
+}
+
+/* A private copy of a stored value.  Small ones lie in `room`. */
+typedef struct {
+    uint8_t *bytes; /* `room` or malloc'd */
+    size_t size;
+    uint8_t kind;
+    uint64_t revision; /* of the map's entry; 0 from a deque */
+    uint8_t room[512];
+} ips_value_copy;
+
+static inline void
+ips_value_copy_init(ips_value_copy *copy)
+{
+    copy->bytes = copy->room;
+    copy->size = 0;
+    copy->kind = 0;
+    copy->revision = 0;
+}
+
+void ips_value_copy_clear(ips_value_copy *copy);
+
+/* Make place for `size` bytes; IPS_ENOMEM. */
+IPS_MUST_CHECK int ips_value_copy_reserve(ips_value_copy *copy, size_t size);
+
+/* A private row of records, for snapshots of whole containers. */
+typedef struct {
+    uint8_t *bytes;
+    size_t size;
+    size_t capacity;
+    uint64_t records;
+} ips_snapshot;
+
+void ips_snapshot_clear(ips_snapshot *snapshot);
+/* `size` more bytes at the end, NULL (noted IPS_ENOMEM) where there is no memory. */
+uint8_t *ips_snapshot_extend(ips_snapshot *snapshot, size_t size);
+
+/* Each record: a word of size and kind, then the bytes, padded to 8. */
+IPS_MUST_CHECK int ips_snapshot_add(ips_snapshot *snapshot, const void *shared_bytes,
+    uint64_t size, uint8_t kind);
+/* Read the record at *at and step over it; false at the end. */
+bool ips_snapshot_next(const ips_snapshot *snapshot, size_t *at, ips_value *out);
+
+#endif
