@@ -20,14 +20,18 @@
 typedef struct ips_segment ips_segment; /* process-local handle */
 typedef uint64_t ips_offset;
 
-/* Offset to pointer, valid only for [offset, offset + size) inside backed
- * memory; NULL (not noted) otherwise.  Every dereference goes through it. */
+/* Offset to pointer: NULL (not noted) unless [offset, offset + size) lies
+ * inside the heap and has memory, and `offset` is 8-aligned.  Every
+ * dereference goes through it. */
 void *ips_segment_at(ips_segment *segment, ips_offset offset, uint64_t size);
 
 /* --- transactions: one per process and segment at a time; begin() by a
- * thread that is inside nests (a savepoint).  All but begin need one open. */
+ * thread that is inside nests (a savepoint), at most IPS_TX_DEPTH deep.  All
+ * but begin need one open, and belong to the thread that began. */
+#define IPS_TX_DEPTH 64
 
-/* IPS_EINTR, IPS_ETIMEOUT as in sync/lock.h. Call without the GIL. */
+/* IPS_EINTR, IPS_ETIMEOUT as in sync/lock.h; IPS_ECORRUPT where a dead
+ * writer's journal makes no sense.  Call without the GIL. */
 IPS_MUST_CHECK int ips_tx_begin(ips_segment *segment, int64_t deadline);
 IPS_MUST_CHECK int ips_tx_commit(ips_segment *segment);
 /* Undo everything since the matching begin. */
@@ -47,6 +51,19 @@ IPS_MUST_CHECK int ips_tx_free(ips_segment *segment, ips_offset offset);
 /* Usable bytes of an allocated block, 0 if `offset` is not one. */
 size_t ips_block_size(ips_segment *segment, ips_offset offset);
 
+/* --- stable cells: IPS_STABLE_SIZE bytes, 16-aligned, zeroed, on a cache line
+ * of their own, for words that others change without the lock (numbers,
+ * locks, events).  Never journaled.  The memory of a cell serves cells of its
+ * type for ever, and each use has a generation that no other use had: a
+ * handle whose generation no longer agrees is of a cell that was destroyed
+ * (or whose construction was rolled back). */
+#define IPS_STABLE_SIZE 48u
+#define IPS_STABLE_TYPES 64u /* types are below this */
+IPS_MUST_CHECK int ips_stable_alloc(ips_segment *segment, uint32_t type, ips_offset *out);
+IPS_MUST_CHECK int ips_stable_free(ips_segment *segment, ips_offset cell); /* at commit */
+/* 0 where no cell of `type` is or was there. */
+uint64_t ips_stable_generation(ips_segment *segment, ips_offset cell, uint32_t type);
+
 /* --- versions, for readers without the lock.  A version is a 64-bit word in
  * an object's block, even at rest.  ips_tx_touch makes it odd at the object's
  * first write in a transaction; commit and rollback both make it even again,
@@ -61,15 +78,19 @@ bool ips_read_ok(ips_segment *segment, ips_offset version, uint64_t seen);
 /* --- catalogue of names */
 typedef struct {
     ips_offset offset;    /* of the object's root block */
-    uint64_t generation;  /* of this construction; a destroyed and remade name differs */
+    uint64_t generation;  /* of this construction: never 0, never used before, and
+                           * scattered, so that stray bytes are not taken for it */
     uint32_t type;        /* enum ips_type of data/types.h */
     char name[IPS_NAME_MAX + 1];
 } ips_entry;
 IPS_MUST_CHECK int ips_catalogue_insert(ips_segment *segment, const char *name,
     uint32_t type, ips_offset root, uint64_t *generation);                 /* inside a transaction */
-IPS_MUST_CHECK int ips_catalogue_find(ips_segment *segment, const char *name, ips_entry *out); /* lock-free read */
+/* Lock-free.  IPS_ENOENT; IPS_EAGAIN while another writer is changing the
+ * catalogue: look again inside a transaction. */
+IPS_MUST_CHECK int ips_catalogue_find(ips_segment *segment, const char *name, ips_entry *out);
 IPS_MUST_CHECK int ips_catalogue_remove(ips_segment *segment, const char *name);  /* inside a transaction */
-/* The i-th entry in order of construction at or after *cursor; IPS_ENOENT at the end. */
+/* The next entry in order of construction; *cursor starts at 0 and survives
+ * changes meanwhile.  IPS_ENOENT at the end, IPS_EAGAIN as above. */
 IPS_MUST_CHECK int ips_catalogue_next(ips_segment *segment, uint64_t *cursor, ips_entry *out);
 
 /* --- the whole */
