@@ -13,7 +13,7 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics must be lock-free");
 _Static_assert(sizeof(_Atomic uint64_t) == 8, "an atomic word is just its word");
 _Static_assert(sizeof(_Atomic uint32_t) == 4, "a futex word is just its word");
 
-/* A hint to the sibling hyperthread while spinning. */
+/* A hint to the sibling hyperthread while spinning.  relaxed: it orders nothing. */
 static inline void
 ips_pause(void)
 {
@@ -28,7 +28,8 @@ ips_pause(void)
 
 /* Order an earlier seq_cst read-modify-write before later loads.  On x86 the
  * locked instruction has done so already (only the compiler is held back);
- * elsewhere, an RMW orders nothing after it and a full fence is needed. */
+ * elsewhere, an RMW orders nothing after it and a full fence is needed.  Pairs
+ * with the same on the other side; the caller names it. */
 static inline void
 ips_fence_after_rmw(void)
 {

@@ -28,6 +28,8 @@ typedef struct {
     _Atomic uint32_t word;
 } ips_eventcount_shm;
 
+_Static_assert(sizeof(ips_eventcount_shm) == 4, "the futex is the whole word");
+
 #define IPS_EC_SLEEPERS UINT32_C(1)
 #define IPS_EC_ASYNC UINT32_C(2)
 #define IPS_EC_EPOCH UINT32_C(4)

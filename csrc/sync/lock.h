@@ -29,6 +29,8 @@ typedef struct {
     _Atomic uint64_t word;
 } ips_lock_shm;
 
+_Static_assert(sizeof(ips_lock_shm) == 8, "the futex is the low half of one word");
+
 #define IPS_LOCK_ABANDONED (UINT64_C(1) << 30)
 #define IPS_LOCK_WAITERS (UINT64_C(1) << 31)
 
@@ -68,14 +70,16 @@ IPS_MUST_CHECK int ips_lock_acquire(ips_lock_shm *lock, ips_space *space, int64_
  * 0, IPS_ABANDONED or IPS_EAGAIN.  Never parks; may probe. */
 IPS_MUST_CHECK int ips_lock_try_or_take_over(ips_lock_shm *lock, ips_space *space);
 
-/* The caller is the holder and found what it guards sound. */
+/* Did it change hands at a death?  relaxed: asked by the holder, whose taking
+ * was the acquire. */
 static inline bool
 ips_lock_is_abandoned(const ips_lock_shm *lock)
 {
     return (atomic_load_explicit(&lock->word, memory_order_relaxed) & IPS_LOCK_ABANDONED) != 0;
 }
 
-/* Who holds it; IPS_NOBODY if free.  May be dead. */
+/* Who holds it; IPS_NOBODY if free.  May be dead.  relaxed: news for people
+ * and probers, nothing is read on the strength of it. */
 static inline ips_owner
 ips_lock_owner(const ips_lock_shm *lock)
 {
