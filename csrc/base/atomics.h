@@ -13,7 +13,7 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics must be lock-free");
 _Static_assert(sizeof(_Atomic uint64_t) == 8, "an atomic word is just its word");
 _Static_assert(sizeof(_Atomic uint32_t) == 4, "a futex word is just its word");
 
-/* A hint to the sibling hyperthread while spinning.  relaxed: it orders nothing. */
+/* A hint to the sibling hyperthread while spinning. */
 static inline void
 ips_pause(void)
 {

@@ -79,7 +79,8 @@ ips_futex_wait_two(const _Atomic uint32_t *first, uint32_t first_expected,
                           deadline == IPS_FOREVER ? NULL : &until, CLOCK_MONOTONIC);
     if (result < 0 && errno != EAGAIN && errno != ETIMEDOUT && errno != EINTR) {
         /* ENOSYS of an old kernel, EPERM of a seccomp filter, anything else:
-         * do without, and let the bound of the park find a death. */
+         * do without, and let the bound of the park find a death.  relaxed:
+         * as above. */
         atomic_store_explicit(&absent, true, memory_order_relaxed);
         return ips_futex_wait(first, first_expected, deadline);
     }

@@ -16,7 +16,8 @@ ABOVE = 6  # how many lines above an access its comment may stand
 # Forms that carry their order as an argument, or need none.
 _OTHER = {"atomic_thread_fence", "atomic_signal_fence", "atomic_init", "atomic_is_lock_free"}
 _SAID = re.compile(r"\bpairs?[\s*]+with\b|\brelaxed\b", re.IGNORECASE)
-_UNORDERED = {"atomic_init", "atomic_is_lock_free"}
+# A signal fence speaks to no other thread: it keeps a dying one's stores in order.
+_UNORDERED = {"atomic_init", "atomic_is_lock_free", "atomic_signal_fence"}
 
 
 def said(file: CFile, line: int) -> bool:
@@ -31,7 +32,7 @@ def said(file: CFile, line: int) -> bool:
         if function.first <= line <= function.last:
             code = file.code.splitlines()
             above = function.first - 2  # index of the line above the name
-            while above >= 0 and code[above].strip():
+            while above >= 0 and code[above].strip() and code[above].strip()[-1] not in ";}":
                 above -= 1  # its return type
             head = []
             while above >= 0 and comments[above].strip():
@@ -43,7 +44,7 @@ def said(file: CFile, line: int) -> bool:
 
 def atomic_faults(file: CFile) -> list[str]:
     faults = []
-    for match in re.finditer(r"\b(__atomic_\w+|__sync_\w+|atomic_(?!flag\b|u?int|s?size|ptr)\w+)\s*\(",
+    for match in re.finditer(r"\b(__atomic_\w+|__sync_\w+|atomic_\w+)\s*\(",
                              file.code):  # fmt: skip
         name, line = match[1], file.line_of(match.start())
         where = f"{file.label}:{line}: {name}"
@@ -59,6 +60,7 @@ def atomic_faults(file: CFile) -> list[str]:
 # With these in place of <stdatomic.h>, any __atomic call left in the
 # compiler's output is an access by plain syntax: `x->word = 1`.
 SHADOW = """
+#pragma once
 #define memory_order_relaxed 0
 #define memory_order_consume 1
 #define memory_order_acquire 2
@@ -94,6 +96,10 @@ void shadow_use(int, ...);
 #define atomic_fetch_and_explicit(p, v, o) SHADOW_RMW(p, v)
 #define atomic_fetch_xor_explicit(p, v, o) SHADOW_RMW(p, v)
 #define atomic_compare_exchange_strong_explicit(p, e, v, s, f) ({ shadow_use(0, (e)); SHADOW_STORE(p, v); (_Bool)(*(e) == 0); })
+typedef struct { _Bool set; } atomic_flag;
+#define ATOMIC_FLAG_INIT { 0 }
+#define atomic_flag_test_and_set_explicit(p, o) ({ shadow_use(0, (p)); (_Bool)0; })
+#define atomic_flag_clear_explicit(p, o) shadow_use(0, (p))
 #define atomic_compare_exchange_weak_explicit atomic_compare_exchange_strong_explicit
 """
 

@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ipcsys._stepper: a process that steps itself through a call, one
+ * instruction at a time, and kills itself at the k-th.
+ *
+ * The trap flag of EFLAGS makes the CPU raise SIGTRAP after each instruction;
+ * the handler here counts.  Counted are the instructions of the watched text
+ * (the core's) and of whatever it calls: from the first instruction inside
+ * the text until the stack rises above the frame that entered it.
+ *
+ * Two more things are noted, as the numbers of the counted instructions that
+ * did them: stores to shared mappings (which are kept write-protected between
+ * steps, so that each store faults) and system calls.  Between two of these a
+ * death looks the same to everybody else, so killing after each of them is as
+ * good as killing at every instruction.
+ *
+ * What stepping would break, and what the handler does about it:
+ *   SIGTRAP blocked   a trap would be fatal: a mask about to be set is
+ *                     replaced by a copy without SIGTRAP and SIGSEGV
+ *   fork, clone       the child would go on stepping: it clears its flag
+ *   rep movs / stos   one trap for each element: done here, halving the rest
+ *   mmap, munmap      the set of protected mappings follows them
+ *   system calls      must not meet protected pages: they are opened first
+ *
+ * x86-64 Linux only.  It is an instrument of the tests, no part of _core. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#if defined(__x86_64__) && defined(__linux__)
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define TRAP_FLAG 0x100
+#define DIRECTION_FLAG 0x400
+#define PAGE 4096u
+#define MAX_TEXT 8
+#define MAX_SHARED 64
+#define MAX_OPEN 64
+#define MAX_EVENTS (1u << 20)
+
+typedef struct {
+    uintptr_t first, last; /* [first, last) */
+} span;
+
+typedef struct {
+    uint32_t *steps;
+    uint32_t count;
+} events;
+
+static struct {
+    volatile bool active;
+    bool inside;
+    uintptr_t entry_sp;
+    uint64_t steps, stop;
+    long thread;
+    uintptr_t thread_pointer;
+    span text[MAX_TEXT];
+    int texts;
+    bool tracing;
+    span shared[MAX_SHARED];
+    int shareds;
+    uintptr_t open[MAX_OPEN]; /* pages writable until the next trap */
+    int opens;
+    events stores, calls;
+    long call; /* number of the system call just stepped over, or -1 */
+    uint64_t call_flags;
+    uint64_t call_length;
+    uint64_t mask; /* the copy that replaces a signal mask */
+    greg_t mask_pointer;
+    struct sigaction old_trap, old_fault;
+} self;
+
+static uintptr_t
+thread_pointer(void)
+{
+    uintptr_t pointer;
+    __asm__("mov %%fs:0, %0" : "=r"(pointer));
+    return pointer;
+}
+
+static bool
+in_spans(const span *spans, int count, uintptr_t at)
+{
+    for (int i = 0; i < count; i++) {
+        if (at >= spans[i].first && at < spans[i].last) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+note(events *list)
+{
+    if (list->count < MAX_EVENTS
+        && (list->count == 0 || list->steps[list->count - 1] != self.steps)) {
+        list->steps[list->count++] = (uint32_t)self.steps;
+    }
+}
+
+/* --- protected mappings ------------------------------------------------- */
+
+static void
+protect(const span *at, int protection)
+{
+    (void)mprotect((void *)at->first, at->last - at->first, protection);
+}
+
+static void
+protect_all(int protection)
+{
+    for (int i = 0; i < self.shareds; i++) {
+        protect(&self.shared[i], protection);
+    }
+    self.opens = 0;
+}
+
+static void
+open_page(uintptr_t page)
+{
+    if (self.opens < MAX_OPEN) {
+        self.open[self.opens++] = page;
+        (void)mprotect((void *)page, PAGE, PROT_READ | PROT_WRITE);
+    }
+    else {
+        protect_all(PROT_READ | PROT_WRITE);
+        self.opens = MAX_OPEN + 1; /* all of them */
+    }
+}
+
+static void
+close_pages(void)
+{
+    if (self.opens > MAX_OPEN) {
+        protect_all(PROT_READ);
+    }
+    for (int i = 0; i < self.opens; i++) {
+        (void)mprotect((void *)self.open[i], PAGE, PROT_READ);
+    }
+    self.opens = 0;
+}
+
+static void
+watch(uintptr_t first, uint64_t length)
+{
+    if (self.shareds < MAX_SHARED) {
+        self.shared[self.shareds++] = (span){first, first + ((length + PAGE - 1) & -(uint64_t)PAGE)};
+        protect(&self.shared[self.shareds - 1], PROT_READ);
+    }
+}
+
+static void
+forget(uintptr_t first, uint64_t length)
+{
+    for (int i = 0; i < self.shareds; i++) {
+        if (self.shared[i].first >= first && self.shared[i].last <= first + length + PAGE - 1) {
+            self.shared[i] = self.shared[--self.shareds];
+            i--;
+        }
+    }
+}
+
+/* --- system calls ------------------------------------------------------- */
+
+static void
+before_call(greg_t *regs)
+{
+    self.call = (long)regs[REG_RAX];
+    self.call_flags = (uint64_t)regs[REG_R10];
+    self.call_length = (uint64_t)regs[REG_RSI];
+    note(&self.calls);
+    if (self.tracing) {
+        if (self.call == SYS_munmap) {
+            forget((uintptr_t)regs[REG_RDI], self.call_length);
+        }
+        protect_all(PROT_READ | PROT_WRITE);
+        self.opens = MAX_OPEN + 1;
+    }
+    if (self.call == SYS_rt_sigprocmask && regs[REG_RSI] != 0 && regs[REG_RDI] != SIG_UNBLOCK) {
+        memcpy(&self.mask, (const void *)regs[REG_RSI], sizeof(self.mask));
+        self.mask &= ~(UINT64_C(1) << (SIGTRAP - 1) | UINT64_C(1) << (SIGSEGV - 1));
+        self.mask_pointer = regs[REG_RSI];
+        regs[REG_RSI] = (greg_t)(uintptr_t)&self.mask;
+    }
+}
+
+/* The trap after a system call comes one instruction late (the kernel returns
+ * with the flag set); that one is the compare in libc's wrapper. */
+static void
+after_call(greg_t *regs)
+{
+    if (self.call == SYS_rt_sigprocmask && regs[REG_RSI] == (greg_t)(uintptr_t)&self.mask) {
+        regs[REG_RSI] = self.mask_pointer;
+    }
+    if (self.tracing && self.call == SYS_mmap && (self.call_flags & MAP_SHARED) != 0
+        && (self.call_flags & MAP_ANONYMOUS) == 0 && (uint64_t)regs[REG_RAX] < UINT64_MAX - PAGE) {
+        watch((uintptr_t)regs[REG_RAX], self.call_length);
+    }
+    self.call = -1;
+}
+
+static bool
+is_child(void)
+{
+    bool cloned = self.call == SYS_clone || self.call == SYS_clone3 || self.call == SYS_fork
+                  || self.call == SYS_vfork;
+    return thread_pointer() != self.thread_pointer
+           || (cloned && syscall(SYS_gettid) != self.thread);
+}
+
+/* --- string instructions ------------------------------------------------ */
+
+/* Do half of what a `rep movs` or `rep stos` at the instruction pointer still
+ * has to do; the CPU then does one element and traps again. */
+static void
+halve_string(greg_t *regs)
+{
+    const uint8_t *at = (const uint8_t *)regs[REG_RIP];
+    size_t unit = 1;
+    if (*at != 0xf3 || (regs[REG_EFL] & DIRECTION_FLAG) != 0) {
+        return;
+    }
+    at++;
+    if (*at == 0x48) {
+        unit = 8;
+        at++;
+    }
+    uint8_t opcode = *at;
+    if ((opcode & 0xfe) != 0xa4 && (opcode & 0xfe) != 0xaa) {
+        return;
+    }
+    unit = (opcode & 1) == 0 ? 1 : unit == 8 ? 8 : 4;
+    size_t elements = (size_t)regs[REG_RCX] / 2, bytes = elements * unit;
+    uint8_t *to = (uint8_t *)regs[REG_RDI];
+    if ((opcode & 0xfe) == 0xa4) {
+        const uint8_t *from = (const uint8_t *)regs[REG_RSI];
+        for (size_t i = 0; i < bytes; i++) {
+            ((volatile uint8_t *)to)[i] = from[i];
+        }
+        regs[REG_RSI] += (greg_t)bytes;
+    }
+    else {
+        for (size_t i = 0; i < bytes; i++) {
+            ((volatile uint8_t *)to)[i] = ((const uint8_t *)&regs[REG_RAX])[i % unit];
+        }
+    }
+    regs[REG_RDI] += (greg_t)bytes;
+    regs[REG_RCX] -= (greg_t)elements;
+}
+
+/* --- the two handlers --------------------------------------------------- */
+
+static void
+on_trap(int signal, siginfo_t *info, void *context)
+{
+    (void)signal;
+    (void)info;
+    greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
+    if (!self.active || is_child()) {
+        regs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
+        return;
+    }
+    if (self.call >= 0) {
+        after_call(regs);
+    }
+    if (self.tracing) {
+        close_pages();
+    }
+    uintptr_t at = (uintptr_t)regs[REG_RIP], sp = (uintptr_t)regs[REG_RSP];
+    bool in_text = in_spans(self.text, self.texts, at);
+    if (!self.inside && in_text) {
+        self.inside = true;
+        self.entry_sp = sp;
+    }
+    else if (self.inside && sp > self.entry_sp) {
+        self.inside = in_text;
+        self.entry_sp = sp;
+    }
+    if (self.inside) {
+        self.steps++;
+        if (self.steps == self.stop) {
+            (void)syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
+        }
+    }
+    const uint8_t *next = (const uint8_t *)at;
+    if (next[0] == 0x0f && next[1] == 0x05) {
+        before_call(regs);
+    }
+    else {
+        halve_string(regs);
+    }
+}
+
+static void
+on_fault(int signal, siginfo_t *info, void *context)
+{
+    (void)context;
+    uintptr_t at = (uintptr_t)info->si_addr;
+    if (self.active && self.tracing && in_spans(self.shared, self.shareds, at)) {
+        if (self.inside && thread_pointer() == self.thread_pointer) {
+            note(&self.stores);
+        }
+        open_page(at & -(uintptr_t)PAGE);
+        return;
+    }
+    /* Not ours: whoever handled it before meets it again. */
+    (void)sigaction(signal, &self.old_fault, NULL);
+}
+
+/* --- one stepped call --------------------------------------------------- */
+
+static inline void
+flag_on(void)
+{
+    __asm__ __volatile__("lea -128(%%rsp), %%rsp\n\tpushfq\n\torq $0x100, (%%rsp)\n\tpopfq\n\t"
+                         "lea 128(%%rsp), %%rsp" ::: "memory", "cc");
+}
+
+static inline void
+flag_off(void)
+{
+    __asm__ __volatile__("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandq $~0x100, (%%rsp)\n\tpopfq\n\t"
+                         "lea 128(%%rsp), %%rsp" ::: "memory", "cc");
+}
+
+static int
+install(void)
+{
+    struct sigaction trap = {.sa_flags = SA_SIGINFO}, fault = {.sa_flags = SA_SIGINFO};
+    trap.sa_sigaction = on_trap;
+    fault.sa_sigaction = on_fault;
+    if (sigaction(SIGTRAP, &trap, &self.old_trap) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    if (sigaction(SIGSEGV, &fault, &self.old_fault) < 0) {
+        (void)sigaction(SIGTRAP, &self.old_trap, NULL);
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return 0;
+}
+
+static void
+uninstall(void)
+{
+    (void)sigaction(SIGTRAP, &self.old_trap, NULL);
+    (void)sigaction(SIGSEGV, &self.old_fault, NULL);
+}
+
+static PyObject *
+stepped(PyObject *callable, PyObject *args)
+{
+    self.inside = false;
+    self.steps = 0;
+    self.call = -1;
+    self.opens = 0;
+    self.stores.count = self.calls.count = 0;
+    self.thread = syscall(SYS_gettid);
+    self.thread_pointer = thread_pointer();
+    if (install() < 0) {
+        return NULL;
+    }
+    self.active = true;
+    if (self.tracing) {
+        protect_all(PROT_READ);
+    }
+    flag_on();
+    PyObject *result = PyObject_CallObject(callable, args);
+    flag_off();
+    self.active = false;
+    if (self.tracing) {
+        protect_all(PROT_READ | PROT_WRITE);
+    }
+    uninstall();
+    return result;
+}
+
+static int
+read_spans(PyObject *list, span *spans, int limit)
+{
+    PyObject *fast = PySequence_Fast(list, "expected a sequence of (first, last)");
+    if (fast == NULL) {
+        return -1;
+    }
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(fast);
+    if (count > limit) {
+        PyErr_Format(PyExc_ValueError, "at most %d ranges", limit);
+        count = -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        unsigned long long first, last;
+        if (!PyArg_ParseTuple(PySequence_Fast_GET_ITEM(fast, i), "KK", &first, &last)) {
+            count = -1;
+            break;
+        }
+        spans[i] = (span){(uintptr_t)first, (uintptr_t)last};
+    }
+    Py_DECREF(fast);
+    return (int)count;
+}
+
+static PyObject *
+list_of(const events *list)
+{
+    PyObject *result = PyList_New(list->count);
+    for (uint32_t i = 0; result != NULL && i < list->count; i++) {
+        PyObject *step = PyLong_FromUnsignedLong(list->steps[i]);
+        if (step == NULL) {
+            Py_CLEAR(result);
+            break;
+        }
+        PyList_SET_ITEM(result, i, step);
+    }
+    return result;
+}
+
+PyDoc_STRVAR(step_doc,
+"step(callable, args, text, shared=None, stop=0)\n--\n\n"
+"Call callable(*args) instruction by instruction.\n\n"
+"Returns (result, steps, stores, calls): how many instructions ran inside the\n"
+"address ranges `text` or below them, and the numbers (from 1) of those that\n"
+"stored into the mappings `shared` (None: not watched) and of those that are\n"
+"system calls.  With `stop`, the process kills itself before that instruction.");
+
+static PyObject *
+stepper_step(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    (void)module;
+    static char *names[] = {"callable", "args", "text", "shared", "stop", NULL};
+    PyObject *callable, *arguments, *text, *shared = Py_None;
+    unsigned long long stop = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O|OK:step", names, &callable, &PyTuple_Type,
+                                     &arguments, &text, &shared, &stop)) {
+        return NULL;
+    }
+    if (self.active) {
+        PyErr_SetString(PyExc_RuntimeError, "a call is being stepped already");
+        return NULL;
+    }
+    self.stop = stop;
+    self.tracing = shared != Py_None;
+    self.texts = read_spans(text, self.text, MAX_TEXT);
+    self.shareds = self.tracing ? read_spans(shared, self.shared, MAX_SHARED / 2) : 0;
+    if (self.texts < 0 || self.shareds < 0) {
+        return NULL;
+    }
+    PyObject *result = stepped(callable, arguments);
+    if (result == NULL) {
+        return NULL;
+    }
+    PyObject *stores = list_of(&self.stores), *calls = list_of(&self.calls);
+    if (stores == NULL || calls == NULL) {
+        Py_DECREF(result);
+        Py_XDECREF(stores);
+        Py_XDECREF(calls);
+        return NULL;
+    }
+    return Py_BuildValue("NKNN", result, (unsigned long long)self.steps, stores, calls);
+}
+
+static PyMethodDef functions[] = {
+    {"step", (PyCFunction)(void (*)(void))stepper_step, METH_VARARGS | METH_KEYWORDS, step_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static int
+stepper_exec(PyObject *module)
+{
+    (void)module;
+    for (int i = 0; i < 2; i++) {
+        events *list = i == 0 ? &self.stores : &self.calls;
+        if (list->steps == NULL) {
+            list->steps = calloc(MAX_EVENTS, sizeof(*list->steps));
+        }
+        if (list->steps == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    return 0;
+}
+
+#else
+
+static PyMethodDef functions[] = {{NULL, NULL, 0, NULL}};
+
+static int
+stepper_exec(PyObject *module)
+{
+    (void)module;
+    PyErr_SetString(PyExc_ImportError,
+                    "ipcsys._stepper steps by the x86-64 trap flag: it works on x86-64 Linux only");
+    return -1;
+}
+
+#endif
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)stepper_exec},
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "ipcsys._stepper",
+    .m_doc = "Steps this process through a call and kills it at a chosen instruction.",
+    .m_methods = functions,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC
+PyInit__stepper(void)
+{
+    return PyModuleDef_Init(&definition);
+}

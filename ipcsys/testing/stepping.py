@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One call of this process, instruction by instruction (x86-64 Linux).
+
+The numbers are those of the counted instructions: the ones inside the watched
+library (the core, as a rule) and whatever it calls.
+"""
+
+from typing import NamedTuple
+
+from ipcsys._stepper import step
+
+
+class Trace(NamedTuple):
+    result: object
+    steps: int  # instructions counted
+    stores: list  # numbers of those that stored to shared memory
+    calls: list  # numbers of those that are system calls
+
+    def changes(self):
+        """The points that differ for everybody else: before anything, and
+        right after each store to shared memory and each system call."""
+        after = {number + 1 for number in (*self.stores, *self.calls)}
+        return [point for point in sorted({1} | after) if point <= self.steps]
+
+
+def _mappings():
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            span, mode, _offset, _device, inode, *path = line.split(maxsplit=5)
+            first, last = (int(number, 16) for number in span.split("-"))
+            if inode != "0":
+                yield first, last, mode, path[0].strip() if path else ""
+
+
+def core():
+    """The path of the core's library."""
+    import ipcsys._core
+
+    return ipcsys._core.__file__
+
+
+def text_of(library):
+    """Where the code of a loaded library lies."""
+    found = [(a, b) for a, b, mode, path in _mappings() if "x" in mode and path == library]
+    if not found:
+        raise ValueError(f"{library} is not loaded")
+    return found
+
+
+def shared_memory():
+    """The file mappings that others see: shared and writable."""
+    return [(a, b) for a, b, mode, _path in _mappings() if mode.startswith("rw") and "s" in mode]
+
+
+def count(callable, *args, library=None):
+    """Call, and say how many instructions that took inside the core."""
+    return step(callable, args, text_of(library or core()))[1]
+
+
+def trace(callable, *args, library=None):
+    """Call, and say also which instructions changed what others see."""
+    return Trace(*step(callable, args, text_of(library or core()), shared_memory()))
+
+
+def kill_at(point, callable, *args, library=None):
+    """Call, and die by SIGKILL before the given instruction (from 1).
+    Returns the result where the call ends sooner."""
+    return step(callable, args, text_of(library or core()), None, point)[0]
