@@ -15,7 +15,7 @@
 
 #include "base/header.h"
 #include "member/object.h"
-#include "os/user.h"
+#include "os/process.h"
 
 #define FORMAT_MAJOR 1
 
