@@ -5,9 +5,10 @@
  *   <namespace>/<name>                    the name, for named objects
  *   <namespace>/.m/<slot>.<generation>/   links of one member; removed by
  *                                         whoever proves its death
- *       <random>    an object the member holds
- *       t<random>   a ticket: holds a pickled object until it is first used
- *                   or the pickler dies
+ *       <random>         an object the member holds
+ *       <random>-<name>  one whose name goes with its last user
+ *       t<random>        a ticket: holds a pickled object until it is first
+ *                        used or the pickler dies
  *
  * The kernel's link count is the truth about who uses a file: an unnamed one
  * goes with its last link, a named one is in use while it has a second. */
@@ -37,8 +38,7 @@ struct ips_object {
     char name[IPS_NAME_MAX + 1]; /* "" where unnamed */
     /* below: member/object.c only */
     _Atomic int32_t references;
-    char link[40];
-    uint64_t fork_epoch;
+    char link[IPS_NAME_MAX + 24]; /* in our folder */
     ips_object *next, *previous;
 };
 

@@ -24,6 +24,10 @@ IPS_MUST_CHECK int ips_space_join(const char *folder, ips_space **out);
  * in a forked child.  IPS_NOBODY only where joining failed (noted). */
 ips_owner ips_space_self(ips_space *space);
 
+/* On a slow path, now and then: the main thread hangs the bell that another
+ * thread could not hang when it joined. */
+void ips_space_tend(ips_space *space);
+
 const char *ips_space_folder(const ips_space *space);
 int ips_space_dir(const ips_space *space); /* descriptor of the folder */
 
@@ -35,12 +39,14 @@ bool ips_member_lives(ips_space *space, ips_owner owner, bool thorough);
 
 /* The word to watch while waiting for `owner`: park on it together with the
  * word one waits for.  word is NULL where there is no bell (then rely on the
- * bound of the park).  Marks the bell as watched. */
+ * bound of the park). */
 typedef struct {
     const _Atomic uint32_t *word;
     uint32_t expected;
 } ips_bell;
 ips_bell ips_member_bell(ips_space *space, ips_owner owner);
+/* Its bell rang: death is likely, and proof may come any moment. */
+bool ips_member_rang(ips_space *space, ips_owner owner);
 
 /* Facts of one member, for people (`ipcsys ls`, who_holds). */
 typedef struct {
@@ -60,9 +66,11 @@ IPS_MUST_CHECK int ips_member_facts_of(ips_space *space, ips_owner owner, ips_me
 /* Prove and clear away whatever dead members left.  Joining does it too. */
 IPS_MUST_CHECK int ips_space_sweep(ips_space *space);
 
-/* Called, once per proven death, by the one member that clears it away, and
- * with every use already recorded in the slot readable.  Rooms above hang
- * their cleaning here (cells of the dead).  At most 4 hooks. */
+/* Take back what `owner` used: it is proven dead, or it is this process and
+ * leaves.  Called by the one member that clears it away, possibly again after
+ * a clearer died; rooms above hang their cleaning here (cells of the dead).
+ * Non-zero: not now, somebody else will try again.  Must not wait for long.
+ * At most 4 hooks. */
 typedef int (*ips_death_hook)(ips_space *space, ips_owner dead);
 void ips_space_on_death(ips_death_hook hook);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -72,18 +73,16 @@ is_same(const ips_process_id *id, const ips_task_facts *facts)
 }
 
 static bool
-is_visible_from_here(const ips_process_id *id)
+is_visible_to(const ips_process_id *self, const ips_process_id *id)
 {
-    ips_process_id self;
-    ips_process_self(&self);
-    return id->pid > 0 && id->pid_namespace != 0 && id->pid_namespace == self.pid_namespace &&
-           self.start_time != 0;
+    return id->pid > 0 && id->pid_namespace != 0 && id->pid_namespace == self->pid_namespace &&
+           self->start_time != 0;
 }
 
 ips_process_state
-ips_process_state_of(const ips_process_id *id)
+ips_process_state_of(const ips_process_id *id, const ips_process_id *self)
 {
-    if (!is_visible_from_here(id)) {
+    if (!is_visible_to(self, id)) {
         return IPS_PROCESS_ALIVE;
     }
     if (kill(id->pid, 0) != 0 && errno == ESRCH) {
@@ -105,10 +104,10 @@ ips_process_state_of(const ips_process_id *id)
 }
 
 bool
-ips_process_lost_leader(const ips_process_id *id)
+ips_process_lost_leader(const ips_process_id *id, const ips_process_id *self)
 {
     ips_task_facts leader;
-    return is_visible_from_here(id) && ips_task_read(id->pid, 0, &leader) &&
+    return is_visible_to(self, id) && ips_task_read(id->pid, 0, &leader) &&
            is_same(id, &leader) && (leader.state == 'Z' || leader.state == 'X') &&
            leader.thread_count > 1;
 }
@@ -227,6 +226,38 @@ ips_sleep_until(int64_t deadline)
 {
     struct timespec until = {.tv_sec = deadline / 1000000000, .tv_nsec = deadline % 1000000000};
     (void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
+int
+ips_birth_pipe_open(ips_birth_pipe *birth)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return ips_fail_errno("cannot open a pipe for a fork");
+    }
+    *birth = (ips_birth_pipe){ends[0], ends[1]};
+    return IPS_OK;
+}
+
+void
+ips_birth_pipe_post(ips_birth_pipe *birth)
+{
+    (void)close(birth->read_end);
+    ssize_t sent = write(birth->write_end, "", 1);
+    (void)sent; /* a parent that gave up has closed its end: nobody to tell */
+    (void)close(birth->write_end);
+}
+
+void
+ips_birth_pipe_await(ips_birth_pipe *birth, int64_t deadline)
+{
+    (void)close(birth->write_end);
+    struct pollfd end = {.fd = birth->read_end, .events = POLLIN};
+    int64_t left = (deadline - ips_now()) / 1000000;
+    while (left > 0 && poll(&end, 1, (int)left) < 0 && errno == EINTR) {
+        left = (deadline - ips_now()) / 1000000;
+    }
+    (void)close(birth->read_end);
 }
 
 void

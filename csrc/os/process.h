@@ -30,12 +30,12 @@ typedef enum {
     IPS_PROCESS_GONE,    /* no such process, a zombie, or another with its pid */
 } ips_process_state;
 
-/* What this kernel's process table says of `id`.  ALIVE whenever it cannot
- * tell: hidden /proc, another pid namespace. */
-ips_process_state ips_process_state_of(const ips_process_id *id);
+/* What this kernel's process table says of `id`, asked by `self`.  ALIVE
+ * whenever it cannot tell: hidden /proc, another pid namespace. */
+ips_process_state ips_process_state_of(const ips_process_id *id, const ips_process_id *self);
 
 /* True where `id` is here, its leader has ended and other threads go on. */
-bool ips_process_lost_leader(const ips_process_id *id);
+bool ips_process_lost_leader(const ips_process_id *id, const ips_process_id *self);
 
 /* Record locks, one byte each, dropped by the kernel at death. */
 IPS_MUST_CHECK int ips_byte_lock(int fd, uint64_t byte);   /* IPS_EAGAIN where held by another process */
@@ -66,5 +66,15 @@ void ips_bell_take_down(ips_bell_node *node);
 IPS_MUST_CHECK int ips_wiped_on_fork(size_t size, void **out);
 
 void ips_sleep_until(int64_t deadline);
+
+/* A one-shot signal from a forked child to its parent: the child posts, or
+ * dies; the parent waits for either. */
+typedef struct {
+    int read_end;
+    int write_end;
+} ips_birth_pipe;
+IPS_MUST_CHECK int ips_birth_pipe_open(ips_birth_pipe *pipe);
+void ips_birth_pipe_post(ips_birth_pipe *pipe);                      /* child; closes both ends */
+void ips_birth_pipe_await(ips_birth_pipe *pipe, int64_t deadline);   /* parent; closes both ends */
 
 #endif

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Namespaces of this process: joining, forking, leaving. */
+#include "member/space.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "member/table.h"
+#include "os/clock.h"
+#include "os/file.h"
+
+static pthread_mutex_t room = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static ips_space *spaces; /* guarded by room; entries live as long as the process */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static const ips_fork_hook *fork_hooks[4];
+static ips_birth_pipe birth;      /* between prepare and the two sides of a fork */
+static bool birth_is_watched;
+
+/* How long a forking parent waits for its child to record what it inherits.
+ * Only a child that is stopped at birth takes longer. */
+#define BIRTH_PATIENCE_NS INT64_C(2000000000)
+
+void
+ips_room_enter(void)
+{
+    (void)pthread_mutex_lock(&room);
+}
+
+void
+ips_room_leave(void)
+{
+    (void)pthread_mutex_unlock(&room);
+}
+
+ips_space *
+ips_room_spaces(void)
+{
+    return spaces;
+}
+
+void
+ips_space_on_fork(const ips_fork_hook *hook)
+{
+    ips_room_enter();
+    for (size_t i = 0; i < sizeof fork_hooks / sizeof *fork_hooks; i++) {
+        if (fork_hooks[i] == hook || fork_hooks[i] == NULL) {
+            fork_hooks[i] = hook;
+            break;
+        }
+    }
+    ips_room_leave();
+}
+
+static bool
+has_heirlooms(ips_space *space)
+{
+    if (space->objects != NULL) {
+        return true;
+    }
+    for (size_t i = 0; i < sizeof fork_hooks / sizeof *fork_hooks; i++) {
+        if (fork_hooks[i] != NULL && fork_hooks[i]->wanted(space)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+before_fork(void)
+{
+    ips_room_enter();
+    bool wanted = false;
+    for (ips_space *space = spaces; space != NULL; space = space->next) {
+        /* relaxed: changed only inside the room. */
+        space->parent = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
+        if (space->parent != IPS_NOBODY && !has_heirlooms(space)) {
+            space->parent = IPS_NOBODY; /* nothing to hand over: join on first use */
+        }
+        wanted = wanted || space->parent != IPS_NOBODY;
+    }
+    birth_is_watched = wanted && ips_birth_pipe_open(&birth) == 0;
+}
+
+static void
+after_fork_in_parent(void)
+{
+    if (birth_is_watched) {
+        ips_birth_pipe_await(&birth, ips_now() + BIRTH_PATIENCE_NS);
+    }
+    ips_room_leave();
+}
+
+static int join_again_inside(ips_space *space);
+
+static void
+after_fork_in_child(void)
+{
+    /* A recursive mutex remembers its owner's thread id, which was the
+     * parent's; the one thread here starts with a fresh one. */
+    room = (pthread_mutex_t)PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+    ips_room_enter();
+    for (ips_space *space = spaces; space != NULL; space = space->next) {
+        ips_owner parent = space->parent;
+        space->parent = IPS_NOBODY;
+        if (parent == IPS_NOBODY || join_again_inside(space) < 0) {
+            continue;
+        }
+        /* relaxed: only this thread exists. */
+        ips_owner child = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
+        ips_folder_inherit(space, parent, child);
+        for (size_t i = 0; i < sizeof fork_hooks / sizeof *fork_hooks; i++) {
+            if (fork_hooks[i] != NULL) {
+                fork_hooks[i]->inherit(space, parent, child);
+            }
+        }
+    }
+    if (birth_is_watched) {
+        ips_birth_pipe_post(&birth);
+        birth_is_watched = false;
+    }
+    ips_room_leave();
+}
+
+static void
+install_handlers(void)
+{
+    (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    (void)atexit(ips_space_leave_all);
+}
+
+static void
+destroy_space(ips_space *space)
+{
+    if (space->table != NULL) {
+        ips_unmap(space->table, (uint64_t)IPS_SLOT_PAGE * (1 + IPS_MAX_SLOTS));
+    }
+    if (space->identity != NULL) {
+        ips_unmap(space->identity, ips_page_size());
+    }
+    const int descriptors[] = {space->dir, space->members_dir, space->locks};
+    for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++) {
+        if (descriptors[i] >= 0) {
+            ips_file_close(descriptors[i]);
+        }
+    }
+    free(space->folder);
+    free(space);
+}
+
+static int
+open_space(ips_space *space, const char *folder)
+{
+    space->folder = strdup(folder);
+    if (space->folder == NULL) {
+        return ips_fail(IPS_ENOMEM, "joining '%s'", folder);
+    }
+    void *page;
+    int status = ips_wiped_on_fork(ips_page_size(), &page);
+    if (status < 0) {
+        return status;
+    }
+    space->identity = page;
+    status = ips_dir_open(folder, true, &space->dir);
+    if (status < 0) {
+        return status;
+    }
+    status = ips_dir_open_at(space->dir, ".m", true, &space->members_dir);
+    return status < 0 ? status : ips_slots_open(space);
+}
+
+/* Become a member, or a new one in a forked child.  Inside the room. */
+static int
+join_again_inside(ips_space *space)
+{
+    /* relaxed: changed only inside the room. */
+    if (atomic_load_explicit(&space->identity->owner, memory_order_relaxed) != IPS_NOBODY) {
+        return IPS_OK;
+    }
+    int32_t before = space->self.pid;
+    ips_process_self(&space->self);
+    if (space->own_page != NULL && space->self.pid != before) {
+        /* Our parent's page: its bell hangs in a list that is not ours. */
+        ips_unmap(space->own_page, (uint64_t)2 * IPS_SLOT_PAGE);
+        space->own_page = NULL;
+    }
+    ips_locks_tend(space);
+    ips_owner me;
+    int status = ips_slot_claim(space, &me);
+    if (status < 0) {
+        return status;
+    }
+    /* release: pairs with the acquire load in ips_space_self. */
+    atomic_store_explicit(&space->identity->owner, me, memory_order_release);
+    ips_slots_sweep(space);
+    return IPS_OK;
+}
+
+static ips_space *
+find_inside(const char *folder)
+{
+    for (ips_space *space = spaces; space != NULL; space = space->next) {
+        if (strcmp(space->folder, folder) == 0) {
+            return space;
+        }
+    }
+    return NULL;
+}
+
+/* The folder may have been removed and made anew (tests, `rm -r`): then the
+ * open descriptors lead nowhere and the space is joined from scratch. */
+static bool
+is_current(const ips_space *space)
+{
+    ips_file_facts now, then;
+    return ips_file_facts_of(space->dir, &then) == 0 && then.links > 0 &&
+           ips_file_facts_at(space->dir, space->folder, &now) == 0 && now.dev == then.dev &&
+           now.inode == then.inode;
+}
+
+static int
+join_inside(const char *folder, ips_space **out)
+{
+    ips_space *space = find_inside(folder);
+    if (space != NULL && !is_current(space)) {
+        space->folder[0] = '\0'; /* keeps serving its holders, found by nobody */
+        space = NULL;
+    }
+    if (space == NULL) {
+        space = calloc(1, sizeof *space);
+        if (space == NULL) {
+            return ips_fail(IPS_ENOMEM, "joining '%s'", folder);
+        }
+        space->dir = space->members_dir = space->locks = -1;
+        int status = open_space(space, folder);
+        if (status == 0) {
+            status = join_again_inside(space);
+        }
+        if (status < 0) {
+            destroy_space(space);
+            return status;
+        }
+        space->next = spaces;
+        spaces = space;
+    }
+    *out = space;
+    return join_again_inside(space);
+}
+
+int
+ips_space_join(const char *folder, ips_space **out)
+{
+    (void)pthread_once(&once, install_handlers);
+    ips_room_enter();
+    int status = join_inside(folder, out);
+    ips_room_leave();
+    return status;
+}
+
+ips_owner
+ips_space_self(ips_space *space)
+{
+    /* acquire: pairs with the release store in join_again_inside. */
+    ips_owner me = atomic_load_explicit(&space->identity->owner, memory_order_acquire);
+    if (__builtin_expect(me != IPS_NOBODY, 1)) {
+        return me;
+    }
+    ips_room_enter();
+    int status = join_again_inside(space);
+    me = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
+    ips_room_leave();
+    return status < 0 ? IPS_NOBODY : me;
+}
+
+void
+ips_space_tend(ips_space *space)
+{
+    ips_slot_tend_bell(space);
+}
+
+const char *
+ips_space_folder(const ips_space *space)
+{
+    return space->folder;
+}
+
+int
+ips_space_dir(const ips_space *space)
+{
+    return space->dir;
+}
+
+int
+ips_space_sweep(ips_space *space)
+{
+    if (ips_space_self(space) == IPS_NOBODY) {
+        return ips_last_note()->status;
+    }
+    ips_slots_sweep(space);
+    return IPS_OK;
+}
+
+void
+ips_space_leave_all(void)
+{
+    ips_room_enter();
+    for (ips_space *space = spaces; space != NULL; space = space->next) {
+        /* relaxed: changed only inside the room. */
+        ips_owner me = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
+        if (me != IPS_NOBODY && ips_slot_clear_uses(space, me) == 0) {
+            ips_slot_leave(space);
+        }
+    }
+    ips_room_leave();
+}
