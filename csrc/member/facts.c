@@ -25,7 +25,8 @@ read_facts(ips_space *space, uint32_t index, ips_member_facts *out)
     };
     memcpy(out->name, slot->name, sizeof out->name);
     out->name[sizeof out->name - 1] = '\0';
-    atomic_thread_fence(memory_order_acquire); /* facts before the second look */
+    /* Facts before the second look; pairs with the ALIVE store of ips_slot_claim. */
+    atomic_thread_fence(memory_order_acquire);
     return atomic_load_explicit(&slot->state, memory_order_relaxed) == state;
 }
 
@@ -85,7 +86,8 @@ check_slot(ips_space *space, uint32_t index, checking *check)
     }
     ips_process_id id = slot->process;
     bool ended = memchr(slot->name, '\0', sizeof slot->name) != NULL;
-    atomic_thread_fence(memory_order_acquire); /* facts before the second look */
+    /* Facts before the second look; pairs with the ALIVE store of ips_slot_claim. */
+    atomic_thread_fence(memory_order_acquire);
     if (atomic_load_explicit(&slot->state, memory_order_relaxed) != state) {
         return;
     }

@@ -47,7 +47,8 @@ ips_slot_prove(ips_space *space, uint32_t index, uint64_t generation)
     ips_process_id id = slot->process;
     /* acquire: as above; and the kernel's mark is ordered before our proof. */
     uint32_t bell = atomic_load_explicit(&slot->bell, memory_order_acquire);
-    atomic_thread_fence(memory_order_acquire); /* facts before the second look */
+    /* Facts before the second look; pairs with the ALIVE store, as above. */
+    atomic_thread_fence(memory_order_acquire);
     if (atomic_load_explicit(&slot->state, memory_order_relaxed) != alive) {
         return true;
     }

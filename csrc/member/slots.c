@@ -327,6 +327,7 @@ ips_slot_leave(ips_space *space)
         return;
     }
     ips_slot_shm *slot = ips_slot_at(space, ips_owner_slot(me));
+    /* relaxed: hung by this very thread. */
     if (ips_on_main_thread() && space->own_page != NULL &&
         atomic_load_explicit(&space->identity->bell_hung, memory_order_relaxed) != 0) {
         ips_bell_take_down(bell_node(space));
@@ -341,6 +342,7 @@ ips_slot_leave(ips_space *space)
     atomic_store_explicit(&slot->state,
                           IPS_SLOT_STATE(ips_owner_generation(me), IPS_SLOT_FREE),
                           memory_order_release);
+    /* relaxed: our own identity; the caller is in the room. */
     atomic_store_explicit(&space->identity->bell_hung, 0, memory_order_relaxed);
     atomic_store_explicit(&space->identity->owner, IPS_NOBODY, memory_order_relaxed);
     ips_byte_unlock(space->locks, ips_owner_slot(me));

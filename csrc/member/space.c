@@ -267,6 +267,7 @@ ips_space_self(ips_space *space)
     }
     ips_room_enter();
     int status = join_again_inside(space);
+    /* relaxed: written by this thread just now, or inside the room. */
     me = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
     ips_room_leave();
     return status < 0 ? IPS_NOBODY : me;

@@ -48,7 +48,7 @@ void
 ips_eventcount_notify_slow(ips_eventcount_shm *event, int count)
 {
     /* acq_rel: epochs follow one another; the order against the caller's
-     * change is the caller's fence. */
+     * change is the caller's fence, which pairs with the one in prepare. */
     uint32_t now = IPS_EC_EPOCH + atomic_fetch_add_explicit(&event->word, IPS_EC_EPOCH,
                                                             memory_order_acq_rel);
     if (ips_futex_wake(&event->word, count) >= count || (now & IPS_EC_SLEEPERS) == 0) {
@@ -57,7 +57,8 @@ ips_eventcount_notify_slow(ips_eventcount_shm *event, int count)
     /* Fewer slept than were to be woken: nobody is left, so the bit can go,
      * unless something changed since.  Whoever prepared in between compares
      * the word with its key and does not park; whoever parked between our
-     * wake and this swap is woken by the second wake. */
+     * wake and this swap is woken by the second wake.  acq_rel: pairs with the
+     * fetch-or in prepare. */
     if (atomic_compare_exchange_strong_explicit(&event->word, &now, now & ~IPS_EC_SLEEPERS,
                                                 memory_order_acq_rel, memory_order_relaxed)) {
         (void)ips_futex_wake(&event->word, INT_MAX);

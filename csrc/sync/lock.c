@@ -41,8 +41,8 @@ ips_lock_wake(ips_lock_shm *lock)
 static bool
 take_over(ips_lock_shm *lock, uint64_t seen, uint64_t heir)
 {
-    /* acquire: what the dead one stored is visible to its heir (the proof has
-     * fenced the rest, member/proof.c). */
+    /* acquire: pairs with whatever swap put `seen` there; the dead one's own
+     * stores are fenced by the proof, in member/proof.c. */
     if (!atomic_compare_exchange_strong_explicit(
             &lock->word, &seen, heir | IPS_LOCK_ABANDONED | (seen & IPS_LOCK_WAITERS),
             memory_order_acquire, memory_order_relaxed)) {
