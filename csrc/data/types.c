@@ -57,3 +57,21 @@ ips_root_gone(uint32_t type)
     const char *name = ips_type_name(type);
     return ips_fail(IPS_EGONE, "this %s was destroyed", name != NULL ? name : "object");
 }
+
+int
+ips_fresh_block(ips_segment *segment, size_t size, ips_offset *out, void **at)
+{
+    int status = ips_tx_alloc(segment, size, out);
+    if (status < 0) {
+        return status;
+    }
+    *at = ips_segment_at(segment, *out, size);
+    if (*at == NULL) {
+        return ips_fail(IPS_ECORRUPT, "the heap gave a block outside the segment");
+    }
+    /* The block may be one that a reader still walks, freed by an earlier
+     * transaction which raised the version of the object it was part of:
+     * whoever sees our bytes must see that version (acquire in ips_read_ok). */
+    atomic_thread_fence(memory_order_release);
+    return 0;
+}

@@ -72,4 +72,15 @@ ips_root_lives(const ips_root_shm *root, uint64_t generation)
 /* IPS_EGONE, noted. */
 int ips_root_gone(uint32_t type);
 
+/* Inside a transaction: a block of `size` bytes that nobody else knows, to be
+ * filled with plain stores and published with a journaled one. */
+IPS_MUST_CHECK int ips_fresh_block(ips_segment *segment, size_t size, ips_offset *out, void **at);
+/* Between the last plain store into fresh blocks and the store that publishes
+ * them: pairs with readers' acquire load of the published offset. */
+static inline void
+ips_fresh_ready(void)
+{
+    atomic_thread_fence(memory_order_release);
+}
+
 #endif

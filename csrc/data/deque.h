@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A double-ended queue of encoded values: a ring of slots that grows.
+ *
+ * Byte map of the root (128 bytes):
+ *
+ *   0    root       24  data/types.h; `version` guards everything below
+ *   24   ring        8  block of the slots, replaced whole when it grows
+ *   32   head        8  slot of the leftmost value
+ *   40   length      8
+ *   48   maxlen      8  IPS_UNBOUNDED or the limit, constant
+ *   56   graves      8  rings that clear() left to be freed bit by bit
+ *   64   items       4  event count: notified after a value came
+ *   68   space       4  event count: notified after a value went
+ *   72   reserved   56
+ *
+ * Byte map of a ring's block:
+ *
+ *   0   slots        8  a power of two, constant
+ *   8   next         8  in the graves: the next ring, 0 at the end
+ *   16  head         8  in the graves: what is left to be freed
+ *   24  length       8
+ *   32  slot[]      32  each: word 8 (size and kind, data/value.h), then either
+ *                       up to 24 bytes of the value or, for a larger one, the
+ *                       offset of its block
+ *
+ * Who writes: under the segment's lock, inside a transaction, through the
+ * journal, after raising the version.  Slots outside [head, head + length)
+ * mean nothing, but are journaled like the others: what a transaction popped
+ * it may have to give back.  Readers without the lock validate the version.
+ * The event counts take no part in transactions: a notification tells nobody
+ * more than to look again, and whoever looks takes the lock or a version, so
+ * it may come before the commit.  They outlive the deque in the way that
+ * data/types.h says: waiters of a destroyed deque find out when they look.
+ * A survivor of a killed transaction finds the deque as before it. */
+#ifndef IPS_DATA_DEQUE_H
+#define IPS_DATA_DEQUE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "data/types.h"
+#include "data/value.h"
+#include "segment/segment.h"
+#include "sync/eventcount.h"
+
+#define IPS_UNBOUNDED UINT64_MAX
+
+enum { IPS_LEFT = 0, IPS_RIGHT = 1 };
+
+typedef struct {
+    _Atomic uint64_t word;
+    _Atomic uint64_t payload[3];
+} ips_deque_slot_shm;
+
+typedef struct {
+    _Atomic uint64_t slots;
+    _Atomic uint64_t next;
+    _Atomic uint64_t head;
+    _Atomic uint64_t length;
+    ips_deque_slot_shm slot[];
+} ips_deque_ring_shm;
+
+typedef struct {
+    ips_root_shm root;
+    _Atomic uint64_t ring;
+    _Atomic uint64_t head;
+    _Atomic uint64_t length;
+    _Atomic uint64_t maxlen;
+    _Atomic uint64_t graves;
+    ips_eventcount_shm items;
+    ips_eventcount_shm space;
+    uint64_t reserved[7];
+} ips_deque_shm;
+
+_Static_assert(sizeof(ips_deque_slot_shm) == 32, "byte map above");
+_Static_assert(sizeof(ips_deque_ring_shm) == 32, "byte map above");
+_Static_assert(sizeof(ips_deque_shm) == 128, "byte map above");
+_Static_assert(offsetof(ips_deque_shm, maxlen) == 48, "byte map above");
+_Static_assert(offsetof(ips_deque_shm, items) == 64, "byte map above");
+
+/* Process-local handle; a plain value. */
+typedef struct {
+    ips_segment *segment;
+    ips_deque_shm *shm;
+    ips_offset offset;
+    uint64_t generation;
+    uint64_t maxlen;
+} ips_deque;
+
+/* Successes with news. */
+enum {
+    IPS_DEQUE_EMPTY = 24,
+    IPS_DEQUE_FULL = 25,
+    IPS_DEQUE_BUSY = 26,  /* writers kept us from reading; look under the lock */
+    IPS_DEQUE_RANGE = 27, /* no such index */
+};
+
+/* --- no transaction needed */
+
+/* IPS_ECORRUPT where no deque can be at `offset`. */
+IPS_MUST_CHECK int ips_deque_open(ips_segment *segment, ips_offset offset, uint64_t generation,
+    ips_deque *out);
+/* A copy of the value at `index` from the left, or from the right where
+ * negative (-1 is the last): 0, IPS_DEQUE_RANGE or IPS_DEQUE_BUSY. */
+IPS_MUST_CHECK int ips_deque_get(const ips_deque *deque, int64_t index, ips_value_copy *out);
+/* 0 or IPS_DEQUE_BUSY. */
+IPS_MUST_CHECK int ips_deque_length(const ips_deque *deque, uint64_t *out);
+/* All values of one state, left to right.  0 or IPS_DEQUE_BUSY. */
+IPS_MUST_CHECK int ips_deque_snapshot(const ips_deque *deque, ips_snapshot *out);
+
+/* --- inside a transaction; after an error the caller aborts it */
+
+IPS_MUST_CHECK int ips_deque_create(ips_segment *segment, uint64_t maxlen, ips_offset *out);
+/* Frees everything and retires the root; clear and reap a large one before,
+ * in transactions of their own. */
+IPS_MUST_CHECK int ips_deque_destroy(const ips_deque *deque);
+
+/* As their namesakes above, never IPS_DEQUE_BUSY. */
+IPS_MUST_CHECK int ips_deque_get_locked(const ips_deque *deque, int64_t index,
+    ips_value_copy *out);
+IPS_MUST_CHECK int ips_deque_length_locked(const ips_deque *deque, uint64_t *out);
+IPS_MUST_CHECK int ips_deque_snapshot_locked(const ips_deque *deque, ips_snapshot *out);
+
+/* 0, or IPS_DEQUE_FULL at the limit. */
+IPS_MUST_CHECK int ips_deque_push(const ips_deque *deque, int end, const ips_value *value);
+/* As collections.deque: at the limit the value at the other end goes. */
+IPS_MUST_CHECK int ips_deque_append(const ips_deque *deque, int end, const ips_value *value);
+/* 0, or IPS_DEQUE_EMPTY; a copy of the value unless `out` is NULL. */
+IPS_MUST_CHECK int ips_deque_pop(const ips_deque *deque, int end, ips_value_copy *out);
+/* 0 or IPS_DEQUE_RANGE. */
+IPS_MUST_CHECK int ips_deque_set(const ips_deque *deque, int64_t index, const ips_value *value);
+/* The values leave at once; the memory of large ones follows, a little at
+ * each later growth, or by ips_deque_reap. */
+IPS_MUST_CHECK int ips_deque_clear(const ips_deque *deque);
+/* Free at most `budget` values that clear() left.  1 where some remain, else 0. */
+IPS_MUST_CHECK int ips_deque_reap(const ips_deque *deque, unsigned budget);
+
+/* Invariants; one line per problem.  The number of problems, or an error. */
+IPS_MUST_CHECK int ips_deque_check(const ips_deque *deque,
+    void (*report)(const char *line, void *context), void *context);
+
+#endif

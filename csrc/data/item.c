@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "data/item.h"
+
+#include <string.h>
+
+#include "base/atomics.h"
+#include "base/checked.h"
+#include "data/types.h"
+
+/* relaxed: a reader validates the version that guards the field (the map's
+ * get and walk), a writer holds the segment's lock. */
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+
+bool
+ips_item_open(ips_segment *segment, ips_offset offset, ips_item *out)
+{
+    if (offset == 0 || offset % 16 != 0) {
+        return false;
+    }
+    ips_item_shm *shm = ips_segment_at(segment, offset, sizeof(ips_item_shm));
+    if (shm == NULL) {
+        return false;
+    }
+    out->shm = shm;
+    out->offset = offset;
+    out->room = LOAD(shm->room);
+    out->key_size = LOAD(shm->key_size);
+    out->spelling_size = LOAD(shm->spelling_size);
+    if (out->room % 8 != 0 || out->room > 2 * IPS_INLINE_VALUE_MAX) {
+        return false;
+    }
+    uint64_t size = sizeof(ips_item_shm) + out->room + ips_align_up(out->key_size, 8) +
+                    ips_align_up(out->spelling_size, 8);
+    return ips_segment_at(segment, offset, size) != NULL;
+}
+
+/* Compare with shared bytes that may be changing: word by word, relaxed. */
+static bool
+equal_racing(const uint8_t *shared, const uint8_t *bytes, size_t size)
+{
+    const _Atomic uint64_t *from = (const _Atomic uint64_t *)(const void *)shared;
+    uint64_t mine;
+    for (; size >= 8; size -= 8, bytes += 8, from++) {
+        memcpy(&mine, bytes, 8);
+        if (atomic_load_explicit(from, memory_order_relaxed) != mine) {
+            return false;
+        }
+    }
+    if (size == 0) {
+        return true;
+    }
+    uint64_t theirs = atomic_load_explicit(from, memory_order_relaxed);
+    return memcmp(&theirs, bytes, size) == 0;
+}
+
+bool
+ips_item_has_key(const ips_item *item, const ips_key *key)
+{
+    return item->key_size == key->size &&
+           equal_racing(item->shm->bytes + item->room, key->bytes, key->size);
+}
+
+const uint8_t *
+ips_item_spelling(const ips_item *item, size_t *size)
+{
+    const uint8_t *key = item->shm->bytes + item->room;
+    if (item->spelling_size == 0) {
+        *size = item->key_size;
+        return key;
+    }
+    *size = item->spelling_size;
+    return key + ips_align_up(item->key_size, 8);
+}
+
+bool
+ips_item_value_of(ips_segment *segment, const ips_item *item, ips_item_value *out)
+{
+    uint64_t word = LOAD(item->shm->word);
+    out->revision = LOAD(item->shm->revision);
+    out->block = LOAD(item->shm->value);
+    out->size = ips_value_word_size(word);
+    out->kind = ips_value_word_kind(word);
+    if (out->block == 0) {
+        out->bytes = item->shm->bytes;
+        return out->size <= item->room;
+    }
+    if (out->block % 16 != 0 || out->size > IPS_VALUE_MAX) {
+        return false;
+    }
+    out->bytes = ips_segment_at(segment, out->block, ips_align_up(out->size, 8));
+    return out->bytes != NULL;
+}
+
+/* A fresh block with the value's bytes. */
+static int
+value_block(ips_segment *segment, const ips_value *value, ips_offset *out)
+{
+    void *at;
+    int status = ips_fresh_block(segment, ips_align_up(value->size, 8), out, &at);
+    if (status < 0) {
+        return status;
+    }
+    memcpy(at, value->bytes, value->size);
+    return 0;
+}
+
+static int
+check_sizes(const ips_key *key, const ips_value *value)
+{
+    if (key->size + key->spelling_size > IPS_KEY_MAX) {
+        return ips_fail(IPS_ETOOBIG, "a key of %zu bytes (at most %u)", key->size, IPS_KEY_MAX);
+    }
+    if (value->size > IPS_VALUE_MAX) {
+        return ips_fail(IPS_ETOOBIG, "a value of %zu bytes", value->size);
+    }
+    return 0;
+}
+
+static void
+fill(ips_item_shm *shm, const ips_key *key, const ips_value *value, ips_offset block, size_t room)
+{
+    /* relaxed: nobody else knows the block until ips_fresh_ready. */
+    atomic_store_explicit(&shm->after, 0, memory_order_relaxed);
+    atomic_store_explicit(&shm->hash, key->hash, memory_order_relaxed);
+    atomic_store_explicit(&shm->key_size, (uint32_t)key->size, memory_order_relaxed);
+    atomic_store_explicit(&shm->spelling_size, (uint32_t)key->spelling_size,
+        memory_order_relaxed);
+    atomic_store_explicit(&shm->value, block, memory_order_relaxed);
+    atomic_store_explicit(&shm->word, ips_value_word(value->size, value->kind),
+        memory_order_relaxed);
+    atomic_store_explicit(&shm->room, room, memory_order_relaxed);
+    if (block == 0 && value->size != 0) {
+        memcpy(shm->bytes, value->bytes, value->size);
+    }
+    memcpy(shm->bytes + room, key->bytes, key->size);
+    if (key->spelling_size != 0) {
+        memcpy(shm->bytes + room + ips_align_up(key->size, 8), key->spelling,
+            key->spelling_size);
+    }
+}
+
+int
+ips_item_create(ips_segment *segment, const ips_key *key, const ips_value *value,
+    ips_offset before, uint64_t revision, ips_offset *out)
+{
+    int status = check_sizes(key, value);
+    ips_offset block = 0;
+    size_t room = ips_align_up(value->size, 8);
+    if (status == 0 && value->size > IPS_INLINE_VALUE_MAX) {
+        room = 0;
+        status = value_block(segment, value, &block);
+    }
+    if (status < 0) {
+        return status;
+    }
+    size_t size = sizeof(ips_item_shm) + room + ips_align_up(key->size, 8) +
+                  ips_align_up(key->spelling_size, 8);
+    room += ips_align_up(size, 16) - size; /* what the heap would round up anyway */
+    size = ips_align_up(size, 16);
+    void *at;
+    status = ips_fresh_block(segment, size, out, &at);
+    if (status < 0) {
+        return status;
+    }
+    ips_item_shm *shm = at;
+    fill(shm, key, value, block, room);
+    atomic_store_explicit(&shm->before, before, memory_order_relaxed);
+    atomic_store_explicit(&shm->revision, revision, memory_order_relaxed);
+    return 0;
+}
+
+/* {revision, value, word, room} and the inline value in one journaled write. */
+static int
+replace_inline(ips_segment *segment, const ips_item *item, const ips_value *value,
+    uint64_t revision)
+{
+    struct {
+        uint64_t head[4];
+        uint8_t bytes[2 * IPS_INLINE_VALUE_MAX];
+    } image;
+    image.head[0] = revision;
+    image.head[1] = 0;
+    image.head[2] = ips_value_word(value->size, value->kind);
+    image.head[3] = item->room;
+    if (value->size != 0) {
+        memcpy(image.bytes, value->bytes, value->size);
+    }
+    /* whole words: an inline value owns its room up to the next multiple */
+    memset(image.bytes + value->size, 0, ips_align_up(value->size, 8) - value->size);
+    return ips_tx_write(segment, item->offset + offsetof(ips_item_shm, revision), &image,
+        sizeof image.head + ips_align_up(value->size, 8));
+}
+
+int
+ips_item_replace(ips_segment *segment, const ips_item *item, const ips_value *value,
+    uint64_t revision)
+{
+    if (value->size > IPS_VALUE_MAX) {
+        return ips_fail(IPS_ETOOBIG, "a value of %zu bytes", value->size);
+    }
+    ips_offset old = LOAD(item->shm->value);
+    int status;
+    if (value->size <= item->room) {
+        status = replace_inline(segment, item, value, revision);
+    } else {
+        ips_offset block;
+        status = value_block(segment, value, &block);
+        if (status < 0) {
+            return status;
+        }
+        ips_fresh_ready();
+        const uint64_t words[3] = {revision, block, ips_value_word(value->size, value->kind)};
+        status = ips_tx_write(segment, item->offset + offsetof(ips_item_shm, revision), words,
+            sizeof words);
+    }
+    if (status == 0 && old != 0) {
+        status = ips_tx_free(segment, old);
+    }
+    return status;
+}
+
+int
+ips_item_free(ips_segment *segment, const ips_item *item)
+{
+    ips_offset block = LOAD(item->shm->value);
+    if (block != 0) {
+        int status = ips_tx_free(segment, block);
+        if (status < 0) {
+            return status;
+        }
+    }
+    return ips_tx_free(segment, item->offset);
+}

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "data/map.h"
+
+#include <string.h>
+
+#include "base/atomics.h"
+#include "base/checked.h"
+#include "base/hash.h"
+#include "data/place.h"
+#include "data/table.h"
+
+/* relaxed: a reader validates the version that guards the field, a writer
+ * holds the segment's lock. */
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+
+#define REAPED_PER_INSERT 2
+
+/* What a transaction changes of the root, in the root's order. */
+typedef struct {
+    uint64_t table, used, length, first, last, revision;
+} shape;
+
+_Static_assert(sizeof(shape) == offsetof(ips_map_shm, graves) - offsetof(ips_map_shm, table),
+    "written to the root in one piece");
+
+static shape
+shape_of(const ips_map *map)
+{
+    const ips_map_shm *shm = map->shm;
+    return (shape){LOAD(shm->table), LOAD(shm->used), LOAD(shm->length),
+        LOAD(shm->first), LOAD(shm->last), LOAD(shm->revision)};
+}
+
+static int
+store_shape(const ips_map *map, const shape *now)
+{
+    return ips_tx_write(map->segment, map->offset + offsetof(ips_map_shm, table), now,
+        sizeof *now);
+}
+
+static int
+alive(const ips_map *map)
+{
+    return ips_root_lives(&map->shm->root, map->generation) ? 0 : ips_root_gone(IPS_TYPE_MAP);
+}
+
+/* Where the key is or would go: IPS_PLACE_FOUND, IPS_PLACE_MISSING or an error. */
+static int
+locate_locked(const ips_map *map, const ips_key *key, ips_place *out)
+{
+    int status = alive(map);
+    if (status < 0) {
+        return status;
+    }
+    int found = ips_place_find(map, key, out);
+    return found == IPS_PLACE_BROKEN ? ips_map_damaged(map, "the way to a key leads nowhere")
+                                     : found;
+}
+
+static int
+copy_locked(const ips_map *map, const ips_item *item, ips_value_copy *out)
+{
+    int found = ips_place_copy(map, item, 0, 0, out);
+    return found == IPS_PLACE_BROKEN ? ips_map_damaged(map, "a value is damaged") : found;
+}
+
+int
+ips_map_get_locked(const ips_map *map, const ips_key *key, ips_value_copy *out)
+{
+    ips_place where;
+    int found = locate_locked(map, key, &where);
+    if (found == IPS_PLACE_FOUND && out != NULL) {
+        found = copy_locked(map, &where.item, out);
+    }
+    if (found < 0) {
+        return found;
+    }
+    return found == IPS_PLACE_FOUND ? IPS_MAP_PRESENT : IPS_MAP_ABSENT;
+}
+
+int
+ips_map_length_locked(const ips_map *map, uint64_t *out)
+{
+    *out = LOAD(map->shm->length);
+    return alive(map);
+}
+
+int
+ips_map_snapshot_locked(const ips_map *map, unsigned what, ips_snapshot *out)
+{
+    int status = alive(map);
+    if (status < 0) {
+        return status;
+    }
+    out->size = 0;
+    out->records = 0;
+    int found = ips_place_walk(map, what, NULL, out);
+    return found == IPS_PLACE_BROKEN ? ips_map_damaged(map, "the order of its items is damaged")
+                                     : found;
+}
+
+static int
+touch(const ips_map *map, uint64_t hash)
+{
+    int status = ips_tx_touch(map->segment, map->offset);
+    return status < 0 ? status : ips_tx_touch(map->segment, ips_map_stripe(map, hash));
+}
+
+static int
+touch_all(const ips_map *map)
+{
+    int status = ips_tx_touch(map->segment, map->offset);
+    for (unsigned i = 0; status == 0 && i < IPS_MAP_STRIPES; i++) {
+        status = ips_tx_touch(map->segment, ips_map_stripe(map, (uint64_t)i << 60));
+    }
+    return status;
+}
+
+/* A larger (or cleaner) table; then the key's place in it. */
+static int
+make_room(const ips_map *map, const ips_key *key, shape *now, ips_place *where)
+{
+    int status = touch_all(map);
+    if (status == 0) {
+        status = ips_table_rebuild(map->segment, &where->table, now->length, &now->table);
+    }
+    if (status == 0) {
+        ips_fresh_ready();
+        now->used = now->length;
+        status = store_shape(map, now);
+    }
+    if (status < 0) {
+        return status;
+    }
+    return ips_place_find(map, key, where) == IPS_PLACE_MISSING
+        ? 0 : ips_map_damaged(map, "its new table knows a key that the old one did not");
+}
+
+/* At the end of the order, into the slot that ips_place_find() found. */
+static int
+link_new(const ips_map *map, const ips_key *key, const ips_value *value, ips_place *where)
+{
+    shape now = shape_of(map);
+    int status = 0;
+    if (!ips_table_has_room(&where->table, now.used)) {
+        status = make_room(map, key, &now, where);
+    }
+    ips_offset item = 0;
+    if (status == 0) {
+        status = ips_item_create(map->segment, key, value, now.last, ++now.revision, &item);
+    }
+    if (status == 0) {
+        ips_fresh_ready();
+        status = touch(map, key->hash);
+    }
+    if (status < 0) {
+        return status;
+    }
+    const ips_offset previous = now.last;
+    if (LOAD(where->table.slot[where->index].item) == IPS_SLOT_EMPTY) {
+        now.used++;
+    }
+    now.length++;
+    now.last = item;
+    if (previous == 0) {
+        now.first = item;
+    } else {
+        ips_item last;
+        if (!ips_item_open(map->segment, previous, &last)) {
+            return ips_map_damaged(map, "its last item is damaged");
+        }
+        status = ips_tx_store(map->segment, previous + offsetof(ips_item_shm, after), item);
+    }
+    if (status == 0) {
+        status = ips_table_put(map->segment, &where->table, where->index, key->hash, item);
+    }
+    if (status == 0) {
+        status = store_shape(map, &now);
+    }
+    if (status == 0 && LOAD(map->shm->graves) != 0) {
+        status = ips_map_reap(map, REAPED_PER_INSERT);
+    }
+    return status < 0 ? status : 0;
+}
+
+static int
+replace(const ips_map *map, const ips_key *key, const ips_item *item, const ips_value *value)
+{
+    uint64_t revision = LOAD(map->shm->revision) + 1;
+    int status = ips_tx_touch(map->segment, ips_map_stripe(map, key->hash));
+    if (status == 0) {
+        status = ips_tx_store(map->segment, map->offset + offsetof(ips_map_shm, revision),
+            revision);
+    }
+    return status < 0 ? status : ips_item_replace(map->segment, item, value, revision);
+}
+
+int
+ips_map_set(const ips_map *map, const ips_key *key, const ips_value *value)
+{
+    ips_place where;
+    int found = locate_locked(map, key, &where);
+    if (found < 0) {
+        return found;
+    }
+    int status = found == IPS_PLACE_FOUND ? replace(map, key, &where.item, value)
+                                : link_new(map, key, value, &where);
+    if (status < 0) {
+        return status;
+    }
+    return found == IPS_PLACE_FOUND ? IPS_MAP_PRESENT : IPS_MAP_ABSENT;
+}
+
+int
+ips_map_insert(const ips_map *map, const ips_key *key, const ips_value *value,
+    ips_value_copy *present)
+{
+    ips_place where;
+    int found = locate_locked(map, key, &where);
+    if (found < 0) {
+        return found;
+    }
+    if (found == IPS_PLACE_FOUND) {
+        int copied = present != NULL ? copy_locked(map, &where.item, present) : 0;
+        return copied < 0 ? copied : IPS_MAP_PRESENT;
+    }
+    int status = link_new(map, key, value, &where);
+    return status < 0 ? status : IPS_MAP_ABSENT;
+}
+
+/* Out of the order: the neighbours, and the ends in `now`. */
+static int
+unlink_item(const ips_map *map, const ips_item *item, shape *now)
+{
+    const ips_offset before = LOAD(item->shm->before);
+    const ips_offset after = LOAD(item->shm->after);
+    ips_item neighbour;
+    int status = 0;
+    if (before == 0) {
+        now->first = after;
+    } else if (!ips_item_open(map->segment, before, &neighbour)) {
+        return ips_map_damaged(map, "the order of its items is damaged");
+    } else {
+        status = ips_tx_store(map->segment, before + offsetof(ips_item_shm, after), after);
+    }
+    if (status < 0) {
+        return status;
+    }
+    if (after == 0) {
+        now->last = before;
+    } else if (!ips_item_open(map->segment, after, &neighbour)) {
+        return ips_map_damaged(map, "the order of its items is damaged");
+    } else {
+        status = ips_tx_store(map->segment, after + offsetof(ips_item_shm, before), before);
+    }
+    return status;
+}
+
+static int
+erase(const ips_map *map, const ips_place *where)
+{
+    shape now = shape_of(map);
+    int status = touch(map, LOAD(where->item.shm->hash));
+    if (status == 0) {
+        status = unlink_item(map, &where->item, &now);
+    }
+    bool emptied = false;
+    if (status == 0) {
+        status = ips_table_erase(map->segment, &where->table, where->index, &emptied);
+    }
+    if (status == 0) {
+        now.used -= emptied ? 1 : 0;
+        now.length--;
+        now.revision++;
+        status = store_shape(map, &now);
+    }
+    return status < 0 ? status : ips_item_free(map->segment, &where->item);
+}
+
+int
+ips_map_delete(const ips_map *map, const ips_key *key, ips_value_copy *out)
+{
+    ips_place where;
+    int found = locate_locked(map, key, &where);
+    if (found == IPS_PLACE_MISSING) {
+        return IPS_MAP_ABSENT;
+    }
+    if (found == IPS_PLACE_FOUND && out != NULL) {
+        found = copy_locked(map, &where.item, out);
+    }
+    int status = found < 0 ? found : erase(map, &where);
+    return status < 0 ? status : IPS_MAP_PRESENT;
+}
+
+int
+ips_map_pop_last(const ips_map *map, ips_value_copy *key, ips_value_copy *value)
+{
+    int status = alive(map);
+    if (status < 0) {
+        return status;
+    }
+    const ips_offset last = LOAD(map->shm->last);
+    if (last == 0) {
+        return IPS_MAP_ABSENT;
+    }
+    ips_item item;
+    if (!ips_item_open(map->segment, last, &item)) {
+        return ips_map_damaged(map, "its last item is damaged");
+    }
+    /* Its place in the table, by its canonical key. */
+    status = ips_value_copy_reserve(key, item.key_size);
+    if (status < 0) {
+        return status;
+    }
+    ips_copy_racing(key->bytes, item.shm->bytes + item.room, item.key_size);
+    const ips_key canonical = {.bytes = key->bytes, .size = key->size,
+        .hash = ips_hash(key->bytes, key->size)};
+    ips_place where;
+    if (ips_place_find(map, &canonical, &where) != IPS_PLACE_FOUND || where.item.offset != last) {
+        return ips_map_damaged(map, "its table does not know its last item");
+    }
+    status = copy_locked(map, &item, value);
+    if (status >= 0) {
+        size_t size;
+        const uint8_t *spelling = ips_item_spelling(&item, &size);
+        status = ips_value_copy_reserve(key, size);
+        if (status == 0) {
+            ips_copy_racing(key->bytes, spelling, size);
+            status = erase(map, &where);
+        }
+    }
+    return status < 0 ? status : IPS_MAP_PRESENT;
+}
+
+int
+ips_map_compare_and_set(const ips_map *map, const ips_key *key, const ips_value *expected,
+    const ips_value *desired)
+{
+    ips_place where;
+    int found = locate_locked(map, key, &where);
+    if (found < 0) {
+        return found;
+    }
+    if (found == IPS_PLACE_MISSING) {
+        return IPS_MAP_ABSENT;
+    }
+    ips_item_value value;
+    if (!ips_item_value_of(map->segment, &where.item, &value)) {
+        return ips_map_damaged(map, "a value is damaged");
+    }
+    if (value.kind != expected->kind || value.size != expected->size ||
+        memcmp(value.bytes, expected->bytes, value.size) != 0) {
+        return IPS_MAP_ABSENT;
+    }
+    int status = replace(map, key, &where.item, desired);
+    return status < 0 ? status : IPS_MAP_PRESENT;
+}
+
+/* --- the whole */
+
+int
+ips_map_create(ips_segment *segment, ips_offset *out)
+{
+    void *at;
+    int status = ips_fresh_block(segment, sizeof(ips_map_shm), out, &at);
+    if (status < 0) {
+        return status;
+    }
+    ips_map_shm *shm = at;
+    memset(shm, 0, sizeof *shm);
+    ips_offset table;
+    status = ips_table_create(segment, IPS_TABLE_LEAST, &table);
+    if (status < 0) {
+        return status;
+    }
+    /* relaxed: nobody else knows the block until it has its name. */
+    atomic_store_explicit(&shm->root.type, IPS_TYPE_MAP, memory_order_relaxed);
+    atomic_store_explicit(&shm->table, table, memory_order_relaxed);
+    ips_fresh_ready();
+    return 0;
+}
+
+int
+ips_map_reap(const ips_map *map, unsigned budget)
+{
+    int status = alive(map);
+    if (status < 0) {
+        return status;
+    }
+    ips_offset grave = LOAD(map->shm->graves);
+    const ips_offset first = grave;
+    for (; budget > 0 && grave != 0; budget--) {
+        ips_item item;
+        if (!ips_item_open(map->segment, grave, &item)) {
+            return ips_map_damaged(map, "the items that clear() left are damaged");
+        }
+        grave = LOAD(item.shm->after);
+        status = ips_item_free(map->segment, &item);
+        if (status < 0) {
+            return status;
+        }
+    }
+    if (grave != first) {
+        status = ips_tx_store(map->segment, map->offset + offsetof(ips_map_shm, graves), grave);
+    }
+    return status < 0 ? status : grave != 0;
+}
+
+/* The present items go before those that an earlier clear() left. */
+static int
+bury(const ips_map *map, const shape *now)
+{
+    int status = ips_tx_store(map->segment, now->last + offsetof(ips_item_shm, after),
+        LOAD(map->shm->graves));
+    return status < 0 ? status : ips_tx_store(map->segment,
+        map->offset + offsetof(ips_map_shm, graves), now->first);
+}
+
+int
+ips_map_clear(const ips_map *map)
+{
+    int status = alive(map);
+    shape now = shape_of(map);
+    if (status < 0 || now.used == 0) {
+        return status;
+    }
+    ips_table old;
+    ips_item last;
+    if (!ips_table_open(map->segment, now.table, &old) ||
+        (now.length != 0 && !ips_item_open(map->segment, now.last, &last))) {
+        return ips_map_damaged(map, "its table or its last item is damaged");
+    }
+    status = touch_all(map);
+    if (status == 0 && now.length != 0) {
+        status = bury(map, &now);
+    }
+    if (status == 0) {
+        status = ips_table_create(map->segment, IPS_TABLE_LEAST, &now.table);
+    }
+    if (status == 0) {
+        ips_fresh_ready();
+        now.used = now.length = now.first = now.last = 0;
+        now.revision++;
+        status = store_shape(map, &now);
+    }
+    return status < 0 ? status : ips_tx_free(map->segment, old.offset);
+}
+
+int
+ips_map_destroy(const ips_map *map)
+{
+    int status = ips_map_clear(map);
+    for (int more = 1; status == 0 && more == 1;) {
+        more = ips_map_reap(map, 1024);
+        status = more < 0 ? more : 0;
+    }
+    if (status == 0) {
+        status = ips_tx_free(map->segment, LOAD(map->shm->table));
+    }
+    if (status == 0) {
+        status = ips_root_retire(map->segment, map->offset);
+    }
+    return status < 0 ? status : ips_tx_free(map->segment, map->offset);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "data/ring.h"
+
+#include <string.h>
+
+#include "base/checked.h"
+
+/* relaxed: a reader validates the deque's version, a writer holds the
+ * segment's lock. */
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+
+bool
+ips_ring_open(ips_segment *segment, ips_offset offset, ips_ring *out)
+{
+    if (offset == 0 || offset % 16 != 0) {
+        return false;
+    }
+    ips_deque_ring_shm *shm = ips_segment_at(segment, offset, sizeof(ips_deque_ring_shm));
+    if (shm == NULL) {
+        return false;
+    }
+    uint64_t slots = LOAD(shm->slots);
+    if (!ips_is_power_of_two(slots) || slots > IPS_RING_MOST) {
+        return false;
+    }
+    uint64_t size = sizeof(ips_deque_ring_shm) + slots * sizeof(ips_deque_slot_shm);
+    if (ips_segment_at(segment, offset, size) == NULL) {
+        return false;
+    }
+    out->shm = shm;
+    out->mask = slots - 1;
+    out->offset = offset;
+    return true;
+}
+
+bool
+ips_ring_value(ips_segment *segment, const ips_ring *ring, uint64_t index, ips_slot_value *out)
+{
+    const ips_deque_slot_shm *slot = &ring->shm->slot[index & ring->mask];
+    uint64_t word = LOAD(slot->word);
+    out->size = ips_value_word_size(word);
+    out->kind = ips_value_word_kind(word);
+    if (out->size <= IPS_SLOT_INLINE) {
+        out->block = 0;
+        out->bytes = (const uint8_t *)(const void *)slot->payload;
+        return true;
+    }
+    out->block = LOAD(slot->payload[0]);
+    if (out->block == 0 || out->block % 16 != 0 || out->size > IPS_VALUE_MAX) {
+        return false;
+    }
+    out->bytes = ips_segment_at(segment, out->block, ips_align_up(out->size, 8));
+    return out->bytes != NULL;
+}
+
+int
+ips_ring_create(ips_segment *segment, uint64_t slots, ips_offset *out)
+{
+    void *at;
+    size_t size = sizeof(ips_deque_ring_shm) + slots * sizeof(ips_deque_slot_shm);
+    int status = ips_fresh_block(segment, size, out, &at);
+    if (status < 0) {
+        return status;
+    }
+    memset(at, 0, sizeof(ips_deque_ring_shm));
+    ips_deque_ring_shm *shm = at;
+    /* relaxed: nobody else knows the block until ips_fresh_ready. */
+    atomic_store_explicit(&shm->slots, slots, memory_order_relaxed);
+    return 0;
+}
+
+static uint64_t
+slots_for(uint64_t values)
+{
+    uint64_t slots = IPS_RING_LEAST;
+    while (slots < values * 2 && slots < IPS_RING_MOST) {
+        slots *= 2;
+    }
+    return slots;
+}
+
+int
+ips_ring_rebuild(ips_segment *segment, const ips_ring *old, uint64_t head, uint64_t length,
+    ips_offset *out)
+{
+    int status = ips_ring_create(segment, slots_for(length), out);
+    if (status < 0) {
+        return status;
+    }
+    ips_ring fresh;
+    if (!ips_ring_open(segment, *out, &fresh) || length > old->mask + 1) {
+        return ips_fail(IPS_ECORRUPT, "a deque is longer than its ring");
+    }
+    uint64_t start = head & old->mask;
+    uint64_t first = old->mask + 1 - start; /* slots up to the wrap */
+    if (first > length) {
+        first = length;
+    }
+    memcpy(fresh.shm->slot, old->shm->slot + start, first * sizeof(ips_deque_slot_shm));
+    memcpy(fresh.shm->slot + first, old->shm->slot,
+        (length - first) * sizeof(ips_deque_slot_shm));
+    ips_fresh_ready();
+    return ips_tx_free(segment, old->offset);
+}
+
+int
+ips_ring_put(ips_segment *segment, const ips_ring *ring, uint64_t index, const ips_value *value)
+{
+    uint64_t image[4] = {ips_value_word(value->size, value->kind), 0, 0, 0};
+    if (value->size > IPS_VALUE_MAX) {
+        return ips_fail(IPS_ETOOBIG, "a value of %zu bytes", value->size);
+    }
+    if (value->size > IPS_SLOT_INLINE) {
+        void *at;
+        int status = ips_fresh_block(segment, ips_align_up(value->size, 8), &image[1], &at);
+        if (status < 0) {
+            return status;
+        }
+        memcpy(at, value->bytes, value->size);
+        ips_fresh_ready();
+    } else if (value->size != 0) {
+        memcpy(&image[1], value->bytes, value->size);
+    }
+    return ips_tx_write(segment, ips_ring_slot_offset(ring, index), image, sizeof image);
+}
+
+int
+ips_ring_drop(ips_segment *segment, const ips_ring *ring, uint64_t index)
+{
+    const ips_deque_slot_shm *slot = &ring->shm->slot[index & ring->mask];
+    if (ips_value_word_size(LOAD(slot->word)) <= IPS_SLOT_INLINE) {
+        return 0;
+    }
+    return ips_tx_free(segment, LOAD(slot->payload[0]));
+}

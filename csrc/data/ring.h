@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ring of a deque's slots, as its reading and its writing half see it;
+ * the byte map heads deque.h. */
+#ifndef IPS_DATA_RING_H
+#define IPS_DATA_RING_H
+
+#include "data/deque.h"
+
+#define IPS_RING_LEAST 16u
+#define IPS_RING_MOST (UINT64_C(1) << 40)
+#define IPS_SLOT_INLINE 24u
+
+/* A ring, checked: every index <= mask is inside backed memory. */
+typedef struct {
+    ips_deque_ring_shm *shm;
+    uint64_t mask;
+    ips_offset offset;
+} ips_ring;
+
+/* False where no ring can be at `offset`. */
+bool ips_ring_open(ips_segment *segment, ips_offset offset, ips_ring *out);
+
+static inline ips_offset
+ips_ring_slot_offset(const ips_ring *ring, uint64_t index)
+{
+    return ring->offset + sizeof(ips_deque_ring_shm) +
+           (index & ring->mask) * sizeof(ips_deque_slot_shm);
+}
+
+/* Where the value of a slot lies, as far as the geometry allows.  False:
+ * damaged, or a writer is inside. */
+typedef struct {
+    const uint8_t *bytes; /* shared; 8-aligned */
+    uint64_t size;
+    ips_offset block; /* 0: in the slot */
+    uint8_t kind;
+} ips_slot_value;
+bool ips_ring_value(ips_segment *segment, const ips_ring *ring, uint64_t index,
+    ips_slot_value *out);
+
+/* --- inside a transaction */
+
+IPS_MUST_CHECK int ips_ring_create(ips_segment *segment, uint64_t slots, ips_offset *out);
+/* A fresh ring of a fitting size with the values of `old`, the first in slot
+ * 0; the old one is freed at commit.  The caller publishes `out`. */
+IPS_MUST_CHECK int ips_ring_rebuild(ips_segment *segment, const ips_ring *old, uint64_t head,
+    uint64_t length, ips_offset *out);
+/* Through the journal. */
+IPS_MUST_CHECK int ips_ring_put(ips_segment *segment, const ips_ring *ring, uint64_t index,
+    const ips_value *value);
+/* Free the block of a large value at commit. */
+IPS_MUST_CHECK int ips_ring_drop(ips_segment *segment, const ips_ring *ring, uint64_t index);
+
+#endif
