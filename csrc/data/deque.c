@@ -5,7 +5,6 @@
 
 #include "base/atomics.h"
 #include "base/checked.h"
-#include "data/report.h"
 #include "data/ring.h"
 
 /* relaxed: a reader validates the deque's version, a writer holds the
@@ -53,6 +52,12 @@ ips_deque_open(ips_segment *segment, ips_offset offset, uint64_t generation, ips
     ips_root_shm *root = ips_root_at(segment, offset, IPS_TYPE_DEQUE, sizeof(ips_deque_shm));
     if (root == NULL) {
         return ips_fail(IPS_ECORRUPT, "no SharedDeque at offset %llu",
+            (unsigned long long)offset);
+    }
+    ips_offset events = LOAD(((ips_deque_shm *)(void *)root)->events);
+    out->events = ips_segment_at(segment, events, IPS_STABLE_SIZE);
+    if (out->events == NULL || ips_stable_generation(segment, events, IPS_TYPE_DEQUE) == 0) {
+        return ips_fail(IPS_ECORRUPT, "SharedDeque at offset %llu: its event counts are damaged",
             (unsigned long long)offset);
     }
     out->segment = segment;
@@ -420,7 +425,11 @@ ips_deque_create(ips_segment *segment, uint64_t maxlen, ips_offset *out)
     ips_deque_shm *shm = at;
     memset(shm, 0, sizeof *shm);
     ips_offset ring;
+    ips_offset events = 0;
     status = ips_ring_create(segment, IPS_RING_LEAST, &ring);
+    if (status == 0) {
+        status = ips_stable_alloc(segment, IPS_TYPE_DEQUE, &events);
+    }
     if (status < 0) {
         return status;
     }
@@ -428,6 +437,7 @@ ips_deque_create(ips_segment *segment, uint64_t maxlen, ips_offset *out)
     atomic_store_explicit(&shm->root.type, IPS_TYPE_DEQUE, memory_order_relaxed);
     atomic_store_explicit(&shm->ring, ring, memory_order_relaxed);
     atomic_store_explicit(&shm->maxlen, maxlen, memory_order_relaxed);
+    atomic_store_explicit(&shm->events, events, memory_order_relaxed);
     ips_fresh_ready();
     return 0;
 }
@@ -516,42 +526,10 @@ ips_deque_destroy(const ips_deque *deque)
         status = ips_tx_free(deque->segment, LOAD(deque->shm->ring));
     }
     if (status == 0) {
+        status = ips_stable_free(deque->segment, LOAD(deque->shm->events));
+    }
+    if (status == 0) {
         status = ips_root_retire(deque->segment, deque->offset);
     }
     return status < 0 ? status : ips_tx_free(deque->segment, deque->offset);
-}
-
-int
-ips_deque_check(const ips_deque *deque, void (*line)(const char *line, void *context),
-    void *context)
-{
-    int status = alive(deque);
-    if (status < 0) {
-        return status;
-    }
-    ips_report report = {line, context, "SharedDeque", deque->offset, 0};
-    shape now = shape_of(deque);
-    ips_ring ring;
-    if (!open_ring(deque, &now, &ring)) {
-        ips_report_problem(&report, "its ring does not fit it");
-        return report.problems;
-    }
-    if (now.length > LOAD(deque->shm->maxlen)) {
-        ips_report_problem(&report, "longer than maxlen");
-    }
-    uint64_t size = sizeof(ips_deque_ring_shm) + (ring.mask + 1) * sizeof(ips_deque_slot_shm);
-    if (ips_block_size(deque->segment, ring.offset) < size) {
-        ips_report_problem(&report, "its ring is larger than its block");
-    }
-    for (uint64_t i = 0; i < now.length; i++) {
-        ips_slot_value value;
-        if (!ips_ring_value(deque->segment, &ring, now.head + i, &value)) {
-            ips_report_problem(&report, "value %llu is out of bounds", (unsigned long long)i);
-        } else if (value.block != 0 &&
-                   ips_block_size(deque->segment, value.block) < value.size) {
-            ips_report_problem(&report, "value %llu is larger than its block",
-                (unsigned long long)i);
-        }
-    }
-    return report.problems;
 }

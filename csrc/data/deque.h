@@ -9,8 +9,7 @@
  *   40   length      8
  *   48   maxlen      8  IPS_UNBOUNDED or the limit, constant
  *   56   graves      8  rings that clear() left to be freed bit by bit
- *   64   items       4  event count: notified after a value came
- *   68   space       4  event count: notified after a value went
+ *   64   events      8  stable cell of the event counts, constant
  *   72   reserved   56
  *
  * Byte map of a ring's block:
@@ -27,10 +26,14 @@
  * journal, after raising the version.  Slots outside [head, head + length)
  * mean nothing, but are journaled like the others: what a transaction popped
  * it may have to give back.  Readers without the lock validate the version.
- * The event counts take no part in transactions: a notification tells nobody
- * more than to look again, and whoever looks takes the lock or a version, so
- * it may come before the commit.  They outlive the deque in the way that
- * data/types.h says: waiters of a destroyed deque find out when they look.
+ *
+ * The event counts (items: a value came; space: a value went) change without
+ * the lock, by waiters too, so they live in a stable cell, which never becomes
+ * anything else: a waiter of a destroyed deque harms nobody and finds out when
+ * it looks.  They take no part in transactions: a notification says no more
+ * than to look again, and whoever looks takes the lock, so it may come before
+ * the commit.
+ *
  * A survivor of a killed transaction finds the deque as before it. */
 #ifndef IPS_DATA_DEQUE_H
 #define IPS_DATA_DEQUE_H
@@ -70,21 +73,27 @@ typedef struct {
     _Atomic uint64_t length;
     _Atomic uint64_t maxlen;
     _Atomic uint64_t graves;
-    ips_eventcount_shm items;
-    ips_eventcount_shm space;
+    _Atomic uint64_t events;
     uint64_t reserved[7];
 } ips_deque_shm;
+
+typedef struct {
+    ips_eventcount_shm items;
+    ips_eventcount_shm space;
+} ips_deque_events_shm;
 
 _Static_assert(sizeof(ips_deque_slot_shm) == 32, "byte map above");
 _Static_assert(sizeof(ips_deque_ring_shm) == 32, "byte map above");
 _Static_assert(sizeof(ips_deque_shm) == 128, "byte map above");
 _Static_assert(offsetof(ips_deque_shm, maxlen) == 48, "byte map above");
-_Static_assert(offsetof(ips_deque_shm, items) == 64, "byte map above");
+_Static_assert(offsetof(ips_deque_shm, events) == 64, "byte map above");
+_Static_assert(sizeof(ips_deque_events_shm) <= IPS_STABLE_SIZE, "they share a cell");
 
 /* Process-local handle; a plain value. */
 typedef struct {
     ips_segment *segment;
     ips_deque_shm *shm;
+    ips_deque_events_shm *events;
     ips_offset offset;
     uint64_t generation;
     uint64_t maxlen;

@@ -34,7 +34,8 @@ ips_item_open(ips_segment *segment, ips_offset offset, ips_item *out)
     return ips_segment_at(segment, offset, size) != NULL;
 }
 
-/* Compare with shared bytes that may be changing: word by word, relaxed. */
+/* Compare with shared bytes that may be changing.
+ * relaxed: word by word; the caller validates a version. */
 static bool
 equal_racing(const uint8_t *shared, const uint8_t *bytes, size_t size)
 {
@@ -49,6 +50,7 @@ equal_racing(const uint8_t *shared, const uint8_t *bytes, size_t size)
     if (size == 0) {
         return true;
     }
+    /* relaxed: as above. */
     uint64_t theirs = atomic_load_explicit(from, memory_order_relaxed);
     return memcmp(&theirs, bytes, size) == 0;
 }
@@ -116,19 +118,13 @@ check_sizes(const ips_key *key, const ips_value *value)
     return 0;
 }
 
+/* Head, value and key of an item that nobody else knows yet: plain stores. */
 static void
-fill(ips_item_shm *shm, const ips_key *key, const ips_value *value, ips_offset block, size_t room)
+fill(ips_item_shm *shm, const uint64_t head[8], const ips_key *key, const ips_value *value)
 {
-    /* relaxed: nobody else knows the block until ips_fresh_ready. */
-    atomic_store_explicit(&shm->after, 0, memory_order_relaxed);
-    atomic_store_explicit(&shm->hash, key->hash, memory_order_relaxed);
-    atomic_store_explicit(&shm->key_size, (uint32_t)key->size, memory_order_relaxed);
-    atomic_store_explicit(&shm->spelling_size, (uint32_t)key->spelling_size,
-        memory_order_relaxed);
-    atomic_store_explicit(&shm->value, block, memory_order_relaxed);
-    atomic_store_explicit(&shm->word, ips_value_word(value->size, value->kind),
-        memory_order_relaxed);
-    atomic_store_explicit(&shm->room, room, memory_order_relaxed);
+    const uint64_t block = head[5];
+    const uint64_t room = head[7];
+    memcpy(shm, head, sizeof *shm);
     if (block == 0 && value->size != 0) {
         memcpy(shm->bytes, value->bytes, value->size);
     }
@@ -162,10 +158,10 @@ ips_item_create(ips_segment *segment, const ips_key *key, const ips_value *value
     if (status < 0) {
         return status;
     }
-    ips_item_shm *shm = at;
-    fill(shm, key, value, block, room);
-    atomic_store_explicit(&shm->before, before, memory_order_relaxed);
-    atomic_store_explicit(&shm->revision, revision, memory_order_relaxed);
+    const uint64_t head[8] = {before, 0, key->hash,
+        key->size | (uint64_t)key->spelling_size << 32, revision, block,
+        ips_value_word(value->size, value->kind), room};
+    fill(at, head, key, value);
     return 0;
 }
 

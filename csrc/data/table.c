@@ -94,6 +94,7 @@ ips_table_rebuild(ips_segment *segment, const ips_table *old, uint64_t items, ip
         if (++moved > items) { /* more than fresh has place for */
             break;
         }
+        /* relaxed: as above. */
         place(&fresh, atomic_load_explicit(&old->slot[index].hash, memory_order_relaxed), item);
     }
     if (moved != items) {

@@ -71,7 +71,8 @@ ips_fresh_block(ips_segment *segment, size_t size, ips_offset *out, void **at)
     }
     /* The block may be one that a reader still walks, freed by an earlier
      * transaction which raised the version of the object it was part of:
-     * whoever sees our bytes must see that version (acquire in ips_read_ok). */
+     * whoever sees our bytes must see that version.  Pairs with the acquire
+     * fence in ips_read_ok. */
     atomic_thread_fence(memory_order_release);
     return 0;
 }

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The invariants of a deque, as code. */
+#include "data/deque.h"
+#include "data/report.h"
+#include "data/ring.h"
+
+/* relaxed: the caller holds the segment's lock. */
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+
+static void
+check_graves(const ips_deque *deque, ips_report *report)
+{
+    ips_offset cursor = LOAD(deque->shm->graves);
+    /* Every ring is a block of its own: more than fit is a cycle. */
+    uint64_t most = ips_segment_object(deque->segment)->max_size / sizeof(ips_deque_ring_shm);
+    for (uint64_t count = 0; cursor != 0; count++) {
+        ips_ring ring;
+        if (count > most || !ips_ring_open(deque->segment, cursor, &ring)) {
+            ips_report_problem(report, "the rings left by clear() are damaged at %llu",
+                (unsigned long long)cursor);
+            return;
+        }
+        cursor = LOAD(ring.shm->next);
+    }
+}
+
+int
+ips_deque_check(const ips_deque *deque, void (*line)(const char *line, void *context),
+    void *context)
+{
+    if (!ips_root_lives(&deque->shm->root, deque->generation)) {
+        return ips_root_gone(IPS_TYPE_DEQUE);
+    }
+    ips_report report = {line, context, "SharedDeque", deque->offset, 0};
+    const ips_deque_shm *shm = deque->shm;
+    const uint64_t head = LOAD(shm->head);
+    const uint64_t length = LOAD(shm->length);
+    check_graves(deque, &report);
+    ips_ring ring;
+    if (!ips_ring_open(deque->segment, LOAD(shm->ring), &ring) || head > ring.mask ||
+        length > ring.mask + 1) {
+        ips_report_problem(&report, "its ring does not fit it");
+        return report.problems;
+    }
+    if (length > LOAD(shm->maxlen)) {
+        ips_report_problem(&report, "longer than maxlen");
+    }
+    uint64_t size = sizeof(ips_deque_ring_shm) + (ring.mask + 1) * sizeof(ips_deque_slot_shm);
+    if (ips_block_size(deque->segment, ring.offset) < size) {
+        ips_report_problem(&report, "its ring is larger than its block");
+    }
+    for (uint64_t i = 0; i < length; i++) {
+        ips_slot_value value;
+        if (!ips_ring_value(deque->segment, &ring, head + i, &value)) {
+            ips_report_problem(&report, "value %llu is out of bounds", (unsigned long long)i);
+        } else if (value.block != 0 &&
+                   ips_block_size(deque->segment, value.block) < value.size) {
+            ips_report_problem(&report, "value %llu is larger than its block",
+                (unsigned long long)i);
+        }
+    }
+    return report.problems;
+}
