@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The harness itself: it steps what it should, and catches what is planted."""
+
+import ctypes
+import os
+import shlex
+import signal
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from ipcsys.testing import stepping, sweeping
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """planted.c as a library."""
+    library = tmp_path_factory.mktemp("planted") / "planted.so"
+    compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
+    subprocess.run(
+        [compiler, "-std=c11", "-O2", "-shared", "-fPIC", HERE / "planted.c", "-o", library],
+        check=True, timeout=60,
+    )  # fmt: skip
+    return library
+
+
+def swept(name, planted, points="all"):
+    return sweeping.sweep(f"planted_scenes:{name}", points,
+                          environment={"PLANTED_LIBRARY": str(planted)})  # fmt: skip
+
+
+def test_a_store_published_too_early_is_caught(planted):
+    report = swept("Wrong", planted)
+    assert report.failures
+    assert all("published before its bytes" in what for _point, what in report.failures)
+
+
+def test_the_same_ring_in_the_right_order_passes_at_every_instruction(planted):
+    report = swept("Right", planted)
+    assert report.failures == []
+    assert report.points == report.steps > report.changes > 3
+    assert report.before and report.after and not report.beyond
+
+
+def test_the_planted_fault_is_found_at_the_states_that_differ_alone(planted):
+    report = swept("Wrong", planted, "changes")
+    assert report.failures and report.points == report.changes
+
+
+def test_a_survivor_that_hangs_is_reported_with_its_stack(planted):
+    report = swept("Hanging", planted, 2)
+    assert len(report.failures) == report.points
+    assert "no answer in 0.5 s" in report.failures[0][1] and "verify" in report.failures[0][1]
+
+
+def test_a_survivor_that_crashes_is_reported(planted):
+    report = swept("Stranding", planted, 2)
+    assert len(report.failures) == report.points
+    assert "Aborted" in report.failures[0][1]
+
+
+def wait_status(function, *args):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            function(*args)
+        finally:
+            os._exit(0)
+    return os.waitpid(pid, 0)[1]
+
+
+LIBC = next(
+    (path for *_, path in stepping._mappings() if "/libc.so" in path or "/ld-musl" in path), None
+)
+
+
+def test_a_call_is_counted_alike_each_time_and_dies_at_the_chosen_instruction():
+    steps = stepping.count(os.getppid, library=LIBC)
+    assert steps == stepping.count(os.getppid, library=LIBC) > 1
+    assert wait_status(lambda: stepping.kill_at(steps, os.getppid, library=LIBC)) == signal.SIGKILL
+    assert wait_status(lambda: stepping.kill_at(steps + 1, os.getppid, library=LIBC)) == 0
+    assert stepping.trace(os.getppid, library=LIBC).calls
+
+
+def test_a_child_forked_in_a_stepped_call_is_not_stepped():
+    def fork():
+        pid = os.fork()
+        if pid == 0:
+            os._exit(sum(range(1000)) % 100)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    assert stepping.trace(fork, library=LIBC).result == sum(range(1000)) % 100
+
+
+@pytest.fixture
+def ring(planted, tmp_path, monkeypatch):
+    """The planted scene, with its ring made and mapped here."""
+    import planted_scenes
+
+    monkeypatch.setenv("PLANTED_LIBRARY", str(planted))
+    scene = planted_scenes.Right()
+    scene.folder = tmp_path
+    scene.create()
+    return scene
+
+
+def test_stores_to_shared_mappings_are_seen_and_private_ones_are_not(planted, ring):
+    callable, *args = ring.operation()
+    trace = stepping.trace(callable, *args, library=str(planted))
+    assert 2 <= len(trace.stores) <= 6 and trace.calls == []
+    assert trace.changes()[0] == 1 and len(trace.changes()) == len(trace.stores) + 1
+
+
+def test_stepping_survives_blocked_signals_and_leaves_the_mask_alone(planted, ring):
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    trace = stepping.trace(ring.code.holding, ctypes.c_void_p(ring.address), library=str(planted))
+    assert trace.result == 0 and len(trace.stores) == 1 and len(trace.calls) == 2
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def test_an_exception_of_the_stepped_call_comes_through():
+    with pytest.raises(ZeroDivisionError):
+        stepping.count(lambda: 1 // 0, library=LIBC)
+    assert stepping.count(os.getppid, library=LIBC) > 1
