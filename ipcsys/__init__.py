@@ -9,6 +9,7 @@ Whatever stands in `__all__` is public; names with an underscore are not.
 Modules that cost import time are loaded at the first use of their names.
 """
 
+from ipcsys._core import Event, Lock
 from ipcsys.errors import (
     AccessDenied,
     AlreadyExists,
@@ -51,10 +52,12 @@ __all__ = [
     "Empty",
     "EncodeError",
     "Error",
+    "Event",
     "FormatError",
     "Full",
     "InUse",
     "InvalidName",
+    "Lock",
     "MismatchError",
     "NoProvider",
     "NoSpace",

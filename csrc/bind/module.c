@@ -13,6 +13,8 @@ core_exec(PyObject *module)
     static int (*const parts[])(PyObject *module, ips_state *state) = {
         ips_add_errors, /* first: the others raise */
         ips_add_space,
+        ips_add_lock,
+        ips_add_event,
     };
     ips_state *state = ips_state_of_module(module);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {

@@ -16,6 +16,7 @@
 #include "base/header.h"
 #include "member/object.h"
 #include "os/process.h"
+#include "segment/cells.h"
 
 #define FORMAT_MAJOR 1
 
@@ -434,14 +435,6 @@ int
 ips_add_space(PyObject *module, ips_state *state)
 {
     (void)state;
-    /* Once a process, however many interpreters load the module: membership
-     * is the process's.  At libc's exit no Python code runs any more.
-     * relaxed: the flag guards nothing but itself. */
-    static atomic_flag registered = ATOMIC_FLAG_INIT;
-    if (!atomic_flag_test_and_set_explicit(&registered, memory_order_relaxed)
-        && atexit(ips_space_leave_all) != 0) {
-        PyErr_NoMemory();
-        return -1;
-    }
+    ips_cells_install(); /* before the first join */
     return PyModule_AddFunctions(module, space_functions);
 }

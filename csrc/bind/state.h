@@ -58,6 +58,8 @@ int ips_deadline_of(PyObject *timeout, int64_t *deadline);
 /* The same with the manners of threading's acquire(): -1 (or None) is for
  * ever, other negatives ValueError, beyond IPS_TIMEOUT_MAX OverflowError. */
 int ips_deadline_of_acquire(PyObject *timeout, int64_t *deadline);
+/* And those of threading's wait(): a negative one has passed already. */
+int ips_deadline_of_wait(PyObject *timeout, int64_t *deadline);
 #define IPS_TIMEOUT_MAX 9223372036.0 /* seconds; threading.TIMEOUT_MAX on 64 bits */
 
 /* One wait, without the GIL, until `deadline`: 0, IPS_ETIMEOUT, IPS_EINTR or

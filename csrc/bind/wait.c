@@ -42,16 +42,22 @@ deadline_after(double seconds)
     return seconds == 0.0 ? IPS_AT_ONCE : now + (int64_t)ns;
 }
 
+/* None is for ever; else the seconds, which the caller has to judge. */
+static int
+timeout_of(PyObject *timeout, double *seconds, int64_t *deadline)
+{
+    *seconds = 0;
+    *deadline = IPS_FOREVER;
+    return timeout == Py_None ? 0 : seconds_of(timeout, seconds) < 0 ? -1 : 1;
+}
+
 int
 ips_deadline_of(PyObject *timeout, int64_t *deadline)
 {
     double seconds;
-    if (timeout == Py_None) {
-        *deadline = IPS_FOREVER;
-        return 0;
-    }
-    if (seconds_of(timeout, &seconds) < 0) {
-        return -1;
+    int given = timeout_of(timeout, &seconds, deadline);
+    if (given <= 0) {
+        return given;
     }
     if (seconds < 0) {
         PyErr_SetString(PyExc_ValueError, "timeout must not be negative");
@@ -65,16 +71,9 @@ int
 ips_deadline_of_acquire(PyObject *timeout, int64_t *deadline)
 {
     double seconds;
-    if (timeout == Py_None) {
-        *deadline = IPS_FOREVER;
-        return 0;
-    }
-    if (seconds_of(timeout, &seconds) < 0) {
-        return -1;
-    }
-    if (seconds == -1.0) {
-        *deadline = IPS_FOREVER;
-        return 0;
+    int given = timeout_of(timeout, &seconds, deadline);
+    if (given <= 0 || seconds == -1.0) {
+        return given < 0 ? -1 : 0;
     }
     if (seconds < 0) {
         PyErr_SetString(PyExc_ValueError, "timeout must be a non-negative number or -1");
@@ -85,6 +84,18 @@ ips_deadline_of_acquire(PyObject *timeout, int64_t *deadline)
         return -1;
     }
     *deadline = deadline_after(seconds);
+    return 0;
+}
+
+int
+ips_deadline_of_wait(PyObject *timeout, int64_t *deadline)
+{
+    double seconds;
+    int given = timeout_of(timeout, &seconds, deadline);
+    if (given <= 0) {
+        return given;
+    }
+    *deadline = seconds < 0 ? IPS_AT_ONCE : deadline_after(seconds);
     return 0;
 }
 

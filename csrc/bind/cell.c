@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening, closing, pickling and waiting for the types of bind/cell.h. */
+#include "bind/cell.h"
+
+#include <string.h>
+
+#include "os/clock.h"
+
+/* A waiter looks this often whether its handle was closed meanwhile. */
+#define CLOSED_LOOK_NS INT64_C(250000000)
+
+/* --- opening ------------------------------------------------------------- */
+
+typedef struct {
+    const ips_options *options;
+    ips_cell_spec spec;
+    ips_cell *out;
+} opening;
+
+static int
+make_step(void *context, int64_t deadline)
+{
+    const opening *job = (const opening *)context;
+    return ips_cell_make(job->options->space, job->spec.type, job->spec.value, deadline, job->out);
+}
+
+static int
+open_cell(const ips_options *options, ips_cell_spec spec, ips_cell *out)
+{
+    int status;
+    if (options->name != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        status = ips_cell_open(options->space, options->name, options->mode, &spec, out);
+        Py_END_ALLOW_THREADS
+        return status;
+    }
+    status = ips_cell_make(options->space, spec.type, spec.value, IPS_AT_ONCE, out);
+    if (status == IPS_EAGAIN) {
+        opening job = {options, spec, out};
+        status = ips_wait_without_gil(make_step, &job, IPS_FOREVER);
+    }
+    return status;
+}
+
+static void
+adopt(ips_cell_object *self, const ips_cell *cell)
+{
+    self->cell = *cell;
+    self->shm = cell->shm;
+    /* relaxed: no other thread has the object yet. */
+    atomic_store_explicit(&self->inside, 0, memory_order_relaxed);
+}
+
+int
+ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs, enum ips_cell_type type)
+{
+    static char *names[] = {"name", "namespace", "create", "cleanup", NULL};
+    PyObject *name = NULL, *namespace_ = NULL, *create = NULL, *cleanup = NULL;
+    if ((kwargs != NULL || PyTuple_GET_SIZE(args) != 0)
+        && !PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOO", names, &name, &namespace_, &create,
+                                        &cleanup)) {
+        return -1;
+    }
+    ips_state *state = ips_state_of_type(Py_TYPE(self));
+    ips_options options;
+    if (state == NULL || ips_options_of(state, name, namespace_, create, cleanup, &options) < 0) {
+        return -1;
+    }
+    if (self->cell.shm != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: close() the object first");
+        return -1;
+    }
+    ips_cell cell;
+    int status = open_cell(&options,
+                           (ips_cell_spec){.type = type, .cleanup_last = options.cleanup_last},
+                           &cell);
+    if (status < 0) {
+        if (status != IPS_EINTR) {
+            (void)ips_raise(state, status);
+        }
+        return -1;
+    }
+    adopt(self, &cell);
+    return 0;
+}
+
+/* --- closing ------------------------------------------------------------- */
+
+static void
+give_up(ips_cell_object *self)
+{
+    ips_cell cell = self->cell;
+    self->cell = (ips_cell){NULL, NULL, NULL, 0};
+    if (cell.object != NULL) { /* unmapping and unlinking take a while */
+        Py_BEGIN_ALLOW_THREADS
+        ips_cell_release(&cell);
+        Py_END_ALLOW_THREADS
+    } else {
+        ips_cell_release(&cell);
+    }
+}
+
+void
+ips_cell_dealloc(PyObject *object)
+{
+    ips_cell_object *self = (ips_cell_object *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(object);
+    }
+    if (self->cell.shm != NULL) {
+        give_up(self);
+    }
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+PyObject *
+ips_cell_close(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_cell_object *self = (ips_cell_object *)object;
+    self->shm = NULL;
+    /* acq_rel: whoever brings the count to CLOSED alone gives the cell up,
+     * after all use of it by the others; pairs with ips_cell_leave. */
+    uint32_t before = atomic_fetch_or_explicit(&self->inside, IPS_CELL_CLOSED,
+                                               memory_order_acq_rel);
+    if (before == 0 && self->cell.shm != NULL) {
+        give_up(self);
+    }
+    Py_RETURN_NONE;
+}
+
+bool
+ips_cell_enter(ips_cell_object *self)
+{
+    /* acquire: pairs with the release in ips_cell_close. */
+    uint32_t before = atomic_fetch_add_explicit(&self->inside, 1, memory_order_acquire);
+    if ((before & IPS_CELL_CLOSED) == 0 && self->cell.shm != NULL) {
+        return true;
+    }
+    ips_cell_leave(self);
+    (void)ips_cell_raise_closed(self);
+    return false;
+}
+
+void
+ips_cell_leave(ips_cell_object *self)
+{
+    /* acq_rel: pairs with itself in other threads, and with ips_cell_close. */
+    uint32_t before = atomic_fetch_sub_explicit(&self->inside, 1, memory_order_acq_rel);
+    if (before == (IPS_CELL_CLOSED | 1) && self->cell.shm != NULL) {
+        give_up(self);
+    }
+}
+
+PyObject *
+ips_cell_raise_closed(ips_cell_object *self)
+{
+    ips_state *state = ips_state_of_type(Py_TYPE(self));
+    return state == NULL ? NULL
+                         : ips_raise_text(state, IPS_ECLOSED, "this %s handle; open another",
+                                          Py_TYPE(self)->tp_name);
+}
+
+/* --- waiting ------------------------------------------------------------- */
+
+typedef struct {
+    ips_cell_object *self;
+    ips_wait_step step;
+    void *context;
+} closable;
+
+static int
+closable_step(void *context, int64_t deadline)
+{
+    const closable *job = (const closable *)context;
+    for (;;) {
+        int64_t look = ips_now() + CLOSED_LOOK_NS;
+        int64_t until = look < deadline ? look : deadline;
+        int status = job->step(job->context, until);
+        if (status != IPS_ETIMEOUT) {
+            return status;
+        }
+        /* relaxed: news, sooner or later; leaving does the ordering. */
+        uint32_t inside = atomic_load_explicit(&job->self->inside, memory_order_relaxed);
+        if ((inside & IPS_CELL_CLOSED) != 0) {
+            return ips_fail(IPS_ECLOSED, "while this thread waited on it");
+        }
+        if (until == deadline) {
+            return status;
+        }
+    }
+}
+
+int
+ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int64_t deadline)
+{
+    closable job = {self, step, context};
+    return ips_wait_without_gil(closable_step, &job, deadline);
+}
+
+/* --- pickling ------------------------------------------------------------ */
+
+typedef struct {
+    const ips_cell *cell;
+    char text[IPS_TICKET_MAX];
+} ticketing;
+
+static int
+ticket_step(void *context, int64_t deadline)
+{
+    ticketing *job = (ticketing *)context;
+    return ips_cell_ticket(job->cell, deadline, job->text);
+}
+
+static int
+pickled_text(ips_cell_object *self, ticketing *job)
+{
+    if (self->cell.object == NULL) {
+        int status = ticket_step(job, IPS_AT_ONCE);
+        return status == IPS_EAGAIN ? ips_wait_without_gil(ticket_step, job, IPS_FOREVER) : status;
+    }
+    const uint8_t *identity = ips_cell_identity(&self->cell);
+    for (int i = 0; i < 16; i++) {
+        static const char digits[] = "0123456789abcdef";
+        job->text[2 * i] = digits[identity[i] >> 4];
+        job->text[2 * i + 1] = digits[identity[i] & 15];
+    }
+    job->text[32] = '\0';
+    return IPS_OK;
+}
+
+/* What a subclass keeps in its instances; None where there is nothing. */
+static PyObject *
+own_dict(PyObject *self)
+{
+    PyObject *dict = PyObject_GetAttrString(self, "__dict__");
+    if (dict == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    return dict;
+}
+
+PyObject *
+ips_cell_reduce(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_cell_object *self = (ips_cell_object *)object;
+    ips_state *state = ips_state_of_type(Py_TYPE(object));
+    if (state == NULL || !ips_cell_enter(self)) {
+        return NULL;
+    }
+    ticketing job = {.cell = &self->cell};
+    int status = pickled_text(self, &job);
+    const char *folder = ips_space_folder(self->cell.space);
+    const char *name = self->cell.object != NULL ? self->cell.object->name : NULL;
+    PyObject *result = NULL;
+    if (status < 0) {
+        result = status == IPS_EINTR ? NULL : ips_raise(state, status);
+    } else {
+        PyObject *restore = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
+        PyObject *dict = restore == NULL ? NULL : own_dict(object);
+        PyObject *path = dict == NULL ? NULL : PyUnicode_DecodeFSDefault(folder);
+        result = path == NULL ? NULL : Py_BuildValue("O(Ozs)O", restore, path, name, job.text, dict);
+        Py_XDECREF(restore);
+        Py_XDECREF(dict);
+        Py_XDECREF(path);
+    }
+    ips_cell_leave(self);
+    return result;
+}
+
+typedef struct {
+    ips_space *space;
+    const char *folder, *name, *text;
+    uint8_t identity[16];
+    enum ips_cell_type type;
+    ips_cell *out;
+} restoring;
+
+static int
+parse_identity(const char *text, uint8_t identity[16])
+{
+    static const char digits[] = "0123456789abcdef";
+    for (int i = 0; i < 32; i++) {
+        const char *digit = text[i] == '\0' ? NULL : strchr(digits, text[i]);
+        if (digit == NULL) {
+            return -1;
+        }
+        uint8_t value = (uint8_t)(digit - digits);
+        identity[i / 2] = (uint8_t)(i % 2 == 0 ? value << 4 : identity[i / 2] | value);
+    }
+    return text[32] == '\0' ? 0 : -1;
+}
+
+static int
+restore_step(void *context, int64_t deadline)
+{
+    restoring *job = (restoring *)context;
+    int status = job->space != NULL ? IPS_OK : ips_space_join(job->folder, &job->space);
+    if (status < 0) {
+        return status;
+    }
+    if (job->name == NULL) {
+        return ips_cell_redeem(job->space, job->text, job->type, deadline, job->out);
+    }
+    if (ips_name_check(job->name, strlen(job->name)) < 0
+        || parse_identity(job->text, job->identity) < 0) {
+        return ips_fail(IPS_EFORMAT, "not a pickled handle");
+    }
+    return ips_cell_reopen(job->space, job->name, job->identity, job->type, job->out);
+}
+
+PyObject *
+ips_cell_restore(PyObject *type, PyObject *args, enum ips_cell_type cell_type)
+{
+    PyObject *path;
+    ips_cell cell;
+    restoring job = {.type = cell_type, .out = &cell};
+    ips_state *state = ips_state_of_type((PyTypeObject *)type);
+    if (state == NULL || !PyArg_ParseTuple(args, "O&zs:_restore", PyUnicode_FSConverter, &path,
+                                           &job.name, &job.text)) {
+        return NULL;
+    }
+    PyObject *self = ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
+    int status = IPS_ENOMEM;
+    if (self != NULL) {
+        job.folder = PyBytes_AS_STRING(path);
+        status = ips_wait_without_gil(restore_step, &job, IPS_FOREVER);
+    }
+    Py_DECREF(path);
+    if (self != NULL && status >= 0) {
+        adopt((ips_cell_object *)self, &cell);
+        return self;
+    }
+    if (self != NULL && status != IPS_EINTR) {
+        (void)ips_raise(state, status);
+    }
+    Py_XDECREF(self);
+    return NULL;
+}
+
+/* --- the small things ---------------------------------------------------- */
+
+PyObject *
+ips_cell_name(PyObject *object, void *unused)
+{
+    (void)unused;
+    ips_cell_object *self = (ips_cell_object *)object;
+    if (self->cell.object == NULL) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_FromString(self->cell.object->name);
+}
+
+PyObject *
+ips_cell_closed(PyObject *object, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(((ips_cell_object *)object)->shm == NULL);
+}
+
+PyObject *
+ips_cell_remove(PyObject *type, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    return ips_remove_named((PyTypeObject *)type, args, count, keywords);
+}
+
+PyObject *
+ips_cell_enter_context(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    if (((ips_cell_object *)object)->shm == NULL) {
+        return ips_cell_raise_closed((ips_cell_object *)object);
+    }
+    return Py_NewRef(object);
+}
+
+PyObject *
+ips_cell_exit_context(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    (void)count;
+    return ips_cell_close(object, NULL);
+}
+
+PyObject *
+ips_cell_repr(ips_cell_object *self, const char *word)
+{
+    const char *type = Py_TYPE(self)->tp_name;
+    if (self->shm == NULL) {
+        return PyUnicode_FromFormat("<closed %s object at %p>", type, self);
+    }
+    if (self->cell.object == NULL) {
+        return PyUnicode_FromFormat("<%s %s object at %p>", word, type, self);
+    }
+    return PyUnicode_FromFormat("<%s %s object '%s' at %p>", word, type, self->cell.object->name,
+                                self);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the types whose shared part is one cell have in common: Lock, Event,
+ * and whatever comes to stand on segment/cells.h. */
+#ifndef IPS_BIND_CELL_H
+#define IPS_BIND_CELL_H
+
+#include "bind/options.h"
+#include "bind/state.h"
+#include "segment/cells.h"
+
+#include <structmember.h> /* after Python.h, which it leaves out */
+
+typedef struct {
+    PyObject_HEAD
+    void *shm;               /* the words; NULL before __init__ and once closed */
+    ips_cell cell;
+    _Atomic uint32_t inside; /* threads in a blocking call, and IPS_CELL_CLOSED */
+    int64_t probed;          /* when a try without waiting last asked for proof of death */
+    PyObject *weakrefs;
+} ips_cell_object;
+
+#define IPS_CELL_CLOSED (UINT32_C(1) << 31)
+
+/* With the GIL, nobody can close a handle between a look at `shm` and the
+ * next Python call; without it, every call has to be counted in. */
+#ifdef Py_GIL_DISABLED
+#define IPS_CELL_MAY_BE_QUICK 0
+#else
+#define IPS_CELL_MAY_BE_QUICK 1
+#endif
+
+/* The body of an __init__(*, name=None, namespace=None, create=None, cleanup=None). */
+int ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs,
+                  enum ips_cell_type type);
+
+/* Count this thread in, so that the cell stays while it works without the
+ * GIL: false with Closed raised.  Then leave() once, with the GIL. */
+bool ips_cell_enter(ips_cell_object *self);
+void ips_cell_leave(ips_cell_object *self);
+
+/* As ips_wait_without_gil, for a thread that entered; IPS_ECLOSED soon after
+ * another thread closed the handle. */
+int ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int64_t deadline);
+
+PyObject *ips_cell_raise_closed(ips_cell_object *self);
+
+/* Slots and methods, ready for a type's tables. */
+void ips_cell_dealloc(PyObject *self);
+PyObject *ips_cell_close(PyObject *self, PyObject *unused);
+PyObject *ips_cell_reduce(PyObject *self, PyObject *unused);
+PyObject *ips_cell_name(PyObject *self, void *unused);
+PyObject *ips_cell_closed(PyObject *self, void *unused);
+PyObject *ips_cell_remove(PyObject *type, PyObject *const *args, Py_ssize_t count,
+                          PyObject *keywords);
+PyObject *ips_cell_enter_context(PyObject *self, PyObject *unused);
+PyObject *ips_cell_exit_context(PyObject *self, PyObject *const *args, Py_ssize_t count);
+/* The class method that a pickle names: _restore(folder, name, text). */
+PyObject *ips_cell_restore(PyObject *type, PyObject *args, enum ips_cell_type cell_type);
+/* "<state module.Type object name='x' at 0x...>" in threading's pattern. */
+PyObject *ips_cell_repr(ips_cell_object *self, const char *word);
+
+#define IPS_CELL_WEAKREFS \
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(ips_cell_object, weakrefs), READONLY, NULL}
+#define IPS_CELL_METHODS(restore)                                                            \
+    {"close", ips_cell_close, METH_NOARGS, "close($self, /)\n--\n\n"                          \
+     "Give up this handle; threads of this process that wait on it get Closed."},            \
+    {"remove", (PyCFunction)(void (*)(void))ips_cell_remove,                                 \
+     METH_FASTCALL | METH_KEYWORDS | METH_CLASS, IPS_REMOVE_DOC},                            \
+    {"__reduce__", ips_cell_reduce, METH_NOARGS, "__reduce__($self, /)\n--\n\n"               \
+     "A handle for another process of the same namespace."},                                 \
+    {"_restore", restore, METH_VARARGS | METH_CLASS, NULL}
+#define IPS_CELL_GETSETS                                                                     \
+    {"name", ips_cell_name, NULL, "The name, or None.", NULL},                               \
+    {"closed", ips_cell_closed, NULL, "True once close() was called.", NULL}
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A named cell: a file of one page with the header and one cell behind it. */
+#include <string.h>
+
+#include "base/hash.h"
+#include "segment/cells.h"
+
+#define CELL_AT sizeof(ips_header_shm)
+#define CELL_FILE_SIZE 4096u
+#define CELL_FORMAT 1
+
+_Static_assert(CELL_AT % sizeof(ips_cell_shm) == 0, "a named cell has its own cache line");
+
+const char *
+ips_cell_type_name(uint32_t type)
+{
+    switch (type) {
+    case IPS_CELL_LOCK: return "Lock";
+    case IPS_CELL_EVENT: return "Event";
+    case IPS_CELL_ATOMIC_INT: return "AtomicInt";
+    default: return "unknown object";
+    }
+}
+
+static uint32_t
+layout_stamp(void)
+{
+    const uint64_t facts[] = {sizeof(ips_cell_shm), CELL_AT, offsetof(ips_cell_shm, generation),
+                              offsetof(ips_cell_shm, type)};
+    return (uint32_t)ips_hash(facts, sizeof facts);
+}
+
+static ips_cell_shm *
+cell_of(const ips_object *object)
+{
+    return (ips_cell_shm *)(object->base + CELL_AT);
+}
+
+static int
+fill(ips_object *object, void *context)
+{
+    const ips_cell_spec *spec = (const ips_cell_spec *)context;
+    ips_cell_shm *cell = cell_of(object);
+    /* relaxed: nobody can open the file yet. */
+    atomic_store_explicit(&cell->words[0], spec->value, memory_order_relaxed);
+    cell->generation = 1;
+    cell->type = spec->type;
+    cell->uses = 1;
+    return IPS_OK;
+}
+
+static ips_object_spec
+spec_of(const ips_cell_spec *spec)
+{
+    return (ips_object_spec){
+        .kind = IPS_KIND_CELL,
+        .format = CELL_FORMAT,
+        .layout = layout_stamp(),
+        .size = CELL_FILE_SIZE,
+        .max_size = CELL_FILE_SIZE,
+        .cleanup_last = spec->cleanup_last,
+        .init = fill,
+        .context = (void *)(uintptr_t)spec,
+    };
+}
+
+static int
+adopt(ips_object *object, enum ips_cell_type type, ips_cell *out)
+{
+    uint32_t found = cell_of(object)->type;
+    if (found != (uint32_t)type) {
+        int status = ips_fail(IPS_EMISMATCH, "'%s' is a %s, not a %s", object->name,
+                              ips_cell_type_name(found), ips_cell_type_name(type));
+        ips_object_release(object);
+        return status;
+    }
+    *out = (ips_cell){cell_of(object), object->space, object, 0};
+    return IPS_OK;
+}
+
+int
+ips_cell_open(ips_space *space, const char *name, ips_open_mode mode, const ips_cell_spec *spec,
+              ips_cell *out)
+{
+    ips_object *object;
+    bool created;
+    ips_object_spec file = spec_of(spec);
+    int status = ips_object_open(space, name, mode, &file, &object, &created);
+    return status < 0 ? status : adopt(object, spec->type, out);
+}
+
+int
+ips_cell_reopen(ips_space *space, const char *name, const uint8_t identity[16],
+                enum ips_cell_type type, ips_cell *out)
+{
+    ips_cell_spec spec = {.type = type};
+    int status = ips_cell_open(space, name, IPS_OPEN_ONLY, &spec, out);
+    if (status == IPS_ENOENT) {
+        return ips_fail(IPS_EGONE, "the pickled %s '%s' was removed", ips_cell_type_name(type), name);
+    }
+    if (status == IPS_OK && memcmp(ips_cell_identity(out), identity, 16) != 0) {
+        ips_cell_release(out);
+        return ips_fail(IPS_EGONE, "the pickled %s '%s' was removed, and the name given to another",
+                        ips_cell_type_name(type), name);
+    }
+    return status;
+}
+
+const uint8_t *
+ips_cell_identity(const ips_cell *cell)
+{
+    return ((const ips_header_shm *)cell->object->base)->identity;
+}

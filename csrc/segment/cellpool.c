@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pool's file, its lock and its one way to change: see cellpool.h. */
+#include "segment/cellpool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "os/clock.h"
+#include "os/file.h"
+
+#define POOL_FILE ".cells"
+#define POOL_FORMAT 1
+#define CELLS_AT_CREATION 512u  /* 32 KiB */
+#define CELLS_STEP_MAX 65536u   /* 4 MiB */
+#define TICKETS_STEP 1024u
+
+static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(ips_cell_pool *) pools; /* grows at its head, under `opening` */
+
+ips_cell_pool *
+ips_pools(void)
+{
+    /* acquire: pairs with the release store in open_inside. */
+    return atomic_load_explicit(&pools, memory_order_acquire);
+}
+
+/* --- the file ------------------------------------------------------------ */
+
+static uint32_t
+layout_stamp(void)
+{
+    const uint64_t facts[] = {
+        sizeof(ips_cell_pool_shm), sizeof(ips_cell_shm),   sizeof(ips_ticket_shm),
+        sizeof(ips_cell_uses_shm), sizeof(ips_cell_redo_shm), IPS_CELLS_AT,
+        IPS_TICKETS_AT, IPS_USES_AT, IPS_POOL_SIZE, offsetof(ips_cell_redo_shm, cell_generation),
+    };
+    return (uint32_t)ips_hash(facts, sizeof facts);
+}
+
+static int
+fill_head(int fd)
+{
+    void *base;
+    int status = ips_map_file(fd, sizeof(ips_cell_pool_shm), &base);
+    if (status < 0) {
+        return status;
+    }
+    ips_cell_pool_shm *shm = (ips_cell_pool_shm *)base;
+    memcpy(shm->header.magic, IPS_MAGIC, sizeof shm->header.magic);
+    shm->header.byte_order = IPS_BYTE_ORDER;
+    shm->header.kind = IPS_KIND_CELLS;
+    shm->header.format = POOL_FORMAT;
+    shm->header.layout = layout_stamp();
+    shm->header.max_size = IPS_POOL_SIZE;
+    shm->cells_backed = CELLS_AT_CREATION;
+    status = ips_random(shm->header.identity, sizeof shm->header.identity);
+    ips_unmap(base, sizeof(ips_cell_pool_shm));
+    return status;
+}
+
+/* Whole or not at all: it gets its name when it is complete. */
+static int
+make_file(ips_space *space)
+{
+    int fd;
+    int status = ips_file_make(ips_space_dir(space), &fd);
+    if (status < 0) {
+        return status;
+    }
+    status = ips_file_back(fd, 0, IPS_CELLS_AT + CELLS_AT_CREATION * sizeof(ips_cell_shm));
+    if (status == IPS_OK) {
+        status = fill_head(fd);
+    }
+    if (status == IPS_OK) {
+        status = ips_file_name(fd, ips_space_dir(space), POOL_FILE);
+    }
+    ips_file_close(fd);
+    return status == IPS_EEXIST ? IPS_OK : status;
+}
+
+static int
+check_header(ips_space *space, const ips_header_shm *header)
+{
+    if (memcmp(header->magic, IPS_MAGIC, sizeof header->magic) != 0 ||
+        header->byte_order != IPS_BYTE_ORDER || header->kind != IPS_KIND_CELLS ||
+        header->format != POOL_FORMAT || header->layout != layout_stamp() ||
+        header->incompat != 0 || header->max_size != IPS_POOL_SIZE) {
+        return ips_fail(IPS_EFORMAT,
+                        "'%s/" POOL_FILE "' is not of this version: use another IPCSYS_DIR, or "
+                        "remove the folder when nobody uses it", ips_space_folder(space));
+    }
+    return IPS_OK;
+}
+
+static int
+map_pool(ips_cell_pool *pool)
+{
+    int fd;
+    ips_file_facts facts;
+    int status = ips_file_open(ips_space_dir(pool->space), POOL_FILE, &fd, &facts);
+    if (status < 0) {
+        return status;
+    }
+    ips_header_shm header;
+    status = ips_file_read(fd, &header, sizeof header, 0);
+    if (status == IPS_OK) {
+        status = check_header(pool->space, &header);
+    }
+    if (status == IPS_OK && facts.size < IPS_CELLS_AT) {
+        status = ips_fail(IPS_EFORMAT, "'%s/" POOL_FILE "' ends too early",
+                          ips_space_folder(pool->space));
+    }
+    void *base = NULL;
+    if (status == IPS_OK) {
+        status = ips_map_file(fd, IPS_POOL_SIZE, &base);
+    }
+    ips_file_close(fd);
+    pool->base = (uint8_t *)base;
+    pool->shm = (ips_cell_pool_shm *)base;
+    pool->dev = facts.dev;
+    pool->inode = facts.inode;
+    return status;
+}
+
+static int
+open_inside(ips_space *space, bool create, ips_cell_pool **out)
+{
+    ips_cell_pool *pool = (ips_cell_pool *)calloc(1, sizeof *pool);
+    ips_cell_local *local = (ips_cell_local *)calloc(IPS_CELLS_MAX, sizeof *local);
+    int status = pool == NULL || local == NULL
+                     ? ips_fail(IPS_ENOMEM, "opening the cells of '%s'", ips_space_folder(space))
+                     : IPS_OK;
+    if (status == IPS_OK) {
+        pool->space = space;
+        pool->local = local;
+        status = map_pool(pool);
+        if (status == IPS_ENOENT && create) {
+            status = make_file(space);
+            status = status == IPS_OK ? map_pool(pool) : status;
+        }
+    }
+    if (status < 0) {
+        free(local);
+        free(pool);
+        *out = NULL;
+        return status == IPS_ENOENT && !create ? IPS_OK : status;
+    }
+    (void)pthread_mutex_init(&pool->guard, NULL);
+    pool->next = ips_pools();
+    /* release: the pool is whole; pairs with the acquire in ips_pools. */
+    atomic_store_explicit(&pools, pool, memory_order_release);
+    *out = pool;
+    return IPS_OK;
+}
+
+ips_cell_pool *
+ips_pool_if_open(const ips_space *space)
+{
+    ips_cell_pool *pool = ips_pools();
+    while (pool != NULL && pool->space != space) {
+        pool = pool->next;
+    }
+    return pool;
+}
+
+int
+ips_pool_of(ips_space *space, bool create, ips_cell_pool **out)
+{
+    *out = ips_pool_if_open(space);
+    if (__builtin_expect(*out != NULL, 1)) {
+        return IPS_OK;
+    }
+    (void)pthread_mutex_lock(&opening);
+    *out = ips_pool_if_open(space);
+    int status = *out != NULL ? IPS_OK : open_inside(space, create, out);
+    (void)pthread_mutex_unlock(&opening);
+    return status;
+}
+
+/* In a forked child only this thread lives: locks that others held are free,
+ * and what they wanted to give back was the parent's to give. */
+void
+ips_pools_reset_in_child(void)
+{
+    (void)pthread_mutex_init(&opening, NULL);
+    for (ips_cell_pool *pool = ips_pools(); pool != NULL; pool = pool->next) {
+        (void)pthread_mutex_init(&pool->guard, NULL);
+        /* relaxed, here and below: this thread is alone. */
+        uint32_t index = atomic_exchange_explicit(&pool->returns, 0, memory_order_relaxed);
+        while (index != 0 && index <= IPS_CELLS_MAX) {
+            ips_cell_local *local = &pool->local[index - 1];
+            atomic_store_explicit(&local->queued, 0, memory_order_relaxed);
+            index = local->next;
+        }
+    }
+}
+
+/* --- memory -------------------------------------------------------------- */
+
+static int
+back(ips_cell_pool *pool, uint64_t from, uint64_t size)
+{
+    int fd;
+    ips_file_facts facts;
+    int status = ips_file_open(ips_space_dir(pool->space), POOL_FILE, &fd, &facts);
+    if (status < 0) {
+        return status;
+    }
+    if (facts.dev != pool->dev || facts.inode != pool->inode) {
+        status = ips_fail(IPS_EGONE, "'%s/" POOL_FILE "' was replaced under its users",
+                          ips_space_folder(pool->space));
+    } else {
+        status = ips_file_back(fd, from, from + size);
+    }
+    ips_file_close(fd);
+    return status;
+}
+
+static int
+grow_cells(ips_cell_pool *pool)
+{
+    uint32_t backed = ips_pool_cells_backed(pool);
+    if (backed == IPS_CELLS_MAX) {
+        return ips_fail(IPS_ENOSPACE, "namespace '%s' has %u unnamed objects already",
+                        ips_space_folder(pool->space), IPS_CELLS_MAX);
+    }
+    uint32_t step = backed < CELLS_STEP_MAX ? backed : CELLS_STEP_MAX;
+    step = step < CELLS_AT_CREATION ? CELLS_AT_CREATION : step;
+    step = step < IPS_CELLS_MAX - backed ? step : IPS_CELLS_MAX - backed;
+    int status = back(pool, IPS_CELLS_AT + (uint64_t)backed * sizeof(ips_cell_shm),
+                      (uint64_t)step * sizeof(ips_cell_shm));
+    if (status == IPS_OK) {
+        pool->shm->cells_backed = backed + step;
+    }
+    return status;
+}
+
+int
+ips_pool_find_cell(ips_cell_pool *pool, uint32_t *index)
+{
+    ips_cell_pool_shm *shm = pool->shm;
+    uint32_t free_cell = shm->free_cell;
+    if (free_cell != 0) {
+        if (free_cell > ips_pool_cells_backed(pool) ||
+            ips_pool_cell(pool, free_cell - 1)->type != IPS_CELL_FREE) {
+            return ips_fail(IPS_ECORRUPT, "the list of free cells of '%s'",
+                            ips_space_folder(pool->space));
+        }
+        *index = free_cell - 1;
+        return IPS_OK;
+    }
+    uint32_t fresh = shm->fresh_cell;
+    if (fresh >= ips_pool_cells_backed(pool)) {
+        int status = grow_cells(pool);
+        if (status < 0) {
+            return status;
+        }
+        if (fresh >= ips_pool_cells_backed(pool)) {
+            return ips_fail(IPS_ECORRUPT, "the cells of '%s'", ips_space_folder(pool->space));
+        }
+    }
+    *index = fresh;
+    return IPS_OK;
+}
+
+int
+ips_pool_find_ticket(ips_cell_pool *pool, uint32_t *index)
+{
+    ips_cell_pool_shm *shm = pool->shm;
+    uint32_t backed = shm->tickets_backed, first = shm->free_ticket, fresh = shm->fresh_ticket;
+    if (backed > IPS_TICKETS_MAX || first > backed || fresh > backed) {
+        return ips_fail(IPS_ECORRUPT, "the tickets of '%s'", ips_space_folder(pool->space));
+    }
+    if (first != 0) {
+        *index = first - 1;
+        return IPS_OK;
+    }
+    if (fresh == backed) {
+        if (backed == IPS_TICKETS_MAX) {
+            return ips_fail(IPS_ENOSPACE, "%u pickled objects wait to be unpickled in '%s'",
+                            IPS_TICKETS_MAX, ips_space_folder(pool->space));
+        }
+        int status = back(pool, IPS_TICKETS_AT + (uint64_t)backed * sizeof(ips_ticket_shm),
+                          TICKETS_STEP * sizeof(ips_ticket_shm));
+        if (status < 0) {
+            return status;
+        }
+        shm->tickets_backed = backed + TICKETS_STEP;
+    }
+    *index = fresh;
+    return IPS_OK;
+}
+
+int
+ips_pool_back_bit(ips_cell_pool *pool, uint32_t slot, uint32_t index)
+{
+    while (index >= ips_pool_bits_backed(pool, slot)) {
+        uint32_t pages = pool->shm->use_pages[slot];
+        int status = back(pool,
+                          IPS_USES_AT + (uint64_t)slot * IPS_USES_STRIDE + pages * IPS_CELL_PAGE,
+                          IPS_CELL_PAGE);
+        if (status < 0) {
+            return status;
+        }
+        pool->shm->use_pages[slot] = (uint8_t)(pages + 1);
+    }
+    return IPS_OK;
+}
+
+/* --- changes ------------------------------------------------------------- */
+
+/* Every store of an armed entry; may be made any number of times. */
+static void
+apply(ips_cell_pool *pool)
+{
+    ips_cell_pool_shm *shm = pool->shm;
+    const ips_cell_redo_shm *redo = &shm->redo;
+    ips_cell_shm *cell = ips_pool_cell(pool, redo->cell);
+    cell->type = redo->cell_type;
+    cell->uses = redo->cell_uses;
+    cell->next = redo->cell_next;
+    cell->generation = redo->cell_generation;
+    shm->free_cell = redo->free_cell;
+    shm->fresh_cell = redo->fresh_cell;
+    if (redo->slot != IPS_NO_INDEX) {
+        uint64_t *word = &ips_pool_uses(pool, redo->slot)->bits[redo->cell / 64];
+        uint64_t mask = UINT64_C(1) << (redo->cell % 64);
+        *word = redo->bit != 0 ? *word | mask : *word & ~mask;
+    }
+    if (redo->ticket != IPS_NO_INDEX) {
+        ips_ticket_shm *ticket = ips_pool_ticket(pool, redo->ticket);
+        ticket->owner = redo->ticket_owner;
+        ticket->serial = redo->ticket_serial;
+        ticket->cell = redo->cell;
+        ticket->next = redo->ticket_next;
+        shm->free_ticket = redo->free_ticket;
+        shm->fresh_ticket = redo->fresh_ticket;
+    }
+}
+
+static void
+plan_cell(ips_cell_pool *pool, const ips_cell_change *change)
+{
+    ips_cell_pool_shm *shm = pool->shm;
+    ips_cell_redo_shm *redo = &shm->redo;
+    const ips_cell_shm *cell = ips_pool_cell(pool, change->cell);
+    redo->cell = change->cell;
+    redo->cell_uses = (uint32_t)((int64_t)cell->uses + change->uses);
+    redo->cell_type = cell->type;
+    redo->cell_next = cell->next;
+    redo->cell_generation = cell->generation;
+    redo->free_cell = shm->free_cell;
+    redo->fresh_cell = shm->fresh_cell;
+    redo->slot = change->slot;
+    redo->bit = change->bit;
+    if (change->type != IPS_CELL_FREE) { /* handed out */
+        redo->cell_type = change->type;
+        redo->cell_next = 0;
+        redo->cell_generation = cell->generation + 1;
+        if (shm->free_cell == change->cell + 1) {
+            redo->free_cell = cell->next;
+        } else {
+            redo->fresh_cell = change->cell + 1;
+        }
+    } else if (redo->cell_uses == 0 && cell->type != IPS_CELL_FREE) { /* the last use went */
+        redo->cell_type = IPS_CELL_FREE;
+        redo->cell_next = shm->free_cell;
+        redo->free_cell = change->cell + 1;
+    }
+}
+
+static void
+plan_ticket(ips_cell_pool *pool, const ips_cell_change *change)
+{
+    ips_cell_pool_shm *shm = pool->shm;
+    ips_cell_redo_shm *redo = &shm->redo;
+    redo->ticket = change->ticket;
+    if (change->ticket == IPS_NO_INDEX) {
+        return;
+    }
+    const ips_ticket_shm *ticket = ips_pool_ticket(pool, change->ticket);
+    redo->ticket_owner = change->ticket_owner;
+    redo->free_ticket = shm->free_ticket;
+    redo->fresh_ticket = shm->fresh_ticket;
+    if (change->ticket_owner == IPS_NOBODY) { /* used up */
+        redo->ticket_serial = ticket->serial;
+        redo->ticket_next = shm->free_ticket;
+        redo->free_ticket = change->ticket + 1;
+        return;
+    }
+    redo->ticket_serial = ticket->serial + 1;
+    redo->ticket_next = 0;
+    if (shm->free_ticket == change->ticket + 1) {
+        redo->free_ticket = ticket->next;
+    } else {
+        redo->fresh_ticket = change->ticket + 1;
+    }
+}
+
+void
+ips_pool_change(ips_cell_pool *pool, const ips_cell_change *change)
+{
+    plan_cell(pool, change);
+    plan_ticket(pool, change);
+    /* release: the entry is whole before it counts; pairs with the acquire in
+     * ips_pool_lock of whoever finds us dead.  The fence keeps the stores of
+     * apply() behind it. */
+    atomic_store_explicit(&pool->shm->redo.armed, 1, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst);
+    apply(pool);
+    /* release: all stores are made before the entry stops counting; pairs with
+     * the acquire in ips_pool_lock. */
+    atomic_store_explicit(&pool->shm->redo.armed, 0, memory_order_release);
+}
+
+static bool
+redo_is_sound(const ips_cell_pool *pool)
+{
+    const ips_cell_pool_shm *shm = pool->shm;
+    const ips_cell_redo_shm *redo = &shm->redo;
+    uint32_t tickets = shm->tickets_backed;
+    return redo->cell < ips_pool_cells_backed(pool) &&
+           (redo->slot == IPS_NO_INDEX ||
+            (redo->slot < IPS_MAX_SLOTS && redo->cell < ips_pool_bits_backed(pool, redo->slot))) &&
+           (redo->ticket == IPS_NO_INDEX || (redo->ticket < tickets && tickets <= IPS_TICKETS_MAX));
+}
+
+int
+ips_pool_lock(ips_cell_pool *pool, ips_owner me, int64_t deadline)
+{
+    if (ips_lock_try(&pool->shm->lock, me)) {
+        return IPS_OK;
+    }
+    if (deadline == IPS_AT_ONCE) {
+        return IPS_EAGAIN;
+    }
+    int status = ips_lock_acquire(&pool->shm->lock, pool->space, deadline);
+    if (status != IPS_ABANDONED) {
+        return status;
+    }
+    /* acquire: pairs with the release store in ips_pool_change of the dead. */
+    if (atomic_load_explicit(&pool->shm->redo.armed, memory_order_acquire) != 0) {
+        if (!redo_is_sound(pool)) {
+            ips_pool_unlock(pool);
+            return ips_fail(IPS_ECORRUPT, "the pool of unnamed objects of '%s'",
+                            ips_space_folder(pool->space));
+        }
+        apply(pool);
+        /* release: all stores are made; pairs with the acquire above in the next
+         * one, should we die now. */
+        atomic_store_explicit(&pool->shm->redo.armed, 0, memory_order_release);
+    }
+    return IPS_OK;
+}
+
+void
+ips_pool_unlock(ips_cell_pool *pool)
+{
+    (void)ips_lock_leave(&pool->shm->lock);
+}
+
+static void
+forget_bits(ips_cell_pool *pool, uint32_t slot)
+{
+    uint32_t cells = ips_pool_bits_backed(pool, slot);
+    cells = cells < ips_pool_cells_backed(pool) ? cells : ips_pool_cells_backed(pool);
+    const uint64_t *bits = ips_pool_uses(pool, slot)->bits;
+    for (uint32_t word = 0; word < (cells + 63) / 64; word++) {
+        for (uint64_t left = bits[word]; left != 0; left &= left - 1) {
+            uint32_t cell = word * 64 + (uint32_t)__builtin_ctzll(left);
+            int uses = ips_pool_cell(pool, cell)->uses == 0 ? 0 : -1;
+            ips_pool_change(pool, &(ips_cell_change){
+                .cell = cell, .uses = uses, .slot = slot, .bit = 0, .ticket = IPS_NO_INDEX});
+        }
+    }
+}
+
+void
+ips_pool_forget(ips_cell_pool *pool, uint32_t slot)
+{
+    if (slot >= IPS_MAX_SLOTS || pool->shm->use_pages[slot] == 0) {
+        return;
+    }
+    forget_bits(pool, slot);
+    ips_owner owner = ips_pool_uses(pool, slot)->owner;
+    uint32_t tickets = pool->shm->fresh_ticket;
+    tickets = tickets < pool->shm->tickets_backed ? tickets : pool->shm->tickets_backed;
+    for (uint32_t i = 0; owner != IPS_NOBODY && i < tickets && i < IPS_TICKETS_MAX; i++) {
+        const ips_ticket_shm *ticket = ips_pool_ticket(pool, i);
+        if (ticket->owner == owner && ticket->cell < ips_pool_cells_backed(pool)) {
+            int uses = ips_pool_cell(pool, ticket->cell)->uses == 0 ? 0 : -1;
+            ips_pool_change(pool, &(ips_cell_change){
+                .cell = ticket->cell, .uses = uses, .slot = IPS_NO_INDEX, .ticket = i});
+        }
+    }
+    ips_pool_uses(pool, slot)->owner = IPS_NOBODY;
+}
