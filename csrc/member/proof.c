@@ -199,6 +199,23 @@ clear_slot(ips_space *space, uint32_t index, uint64_t generation, ips_owner me)
         memory_order_relaxed);
 }
 
+/* Worth the price of a proof?  A bell that hangs and is silent belongs to the
+ * living, unless its process is not even there.  Probing every byte instead
+ * costs the kernel a walk over all members' locks for each of them. */
+static bool
+looks_dead(ips_space *space, uint32_t index)
+{
+    ips_slot_shm *slot = ips_slot_at(space, index);
+    /* relaxed: a hint; ips_slot_prove looks again. */
+    uint32_t bell = atomic_load_explicit(&slot->bell, memory_order_relaxed);
+    if ((bell & IPS_BELL_RANG) != 0) {
+        return true;
+    }
+    ips_process_id id = slot->process;
+    return ips_process_missing(&id, &space->self) ||
+           (bell == 0 && ips_byte_probe(space->locks, index) == 0);
+}
+
 void
 ips_slots_sweep(ips_space *space)
 {
@@ -206,17 +223,13 @@ ips_slots_sweep(ips_space *space)
     ips_owner me = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
     uint32_t used = ips_slots_used(space);
     for (uint32_t i = 0; i < used && me != IPS_NOBODY; i++) {
-        ips_slot_shm *slot = ips_slot_at(space, i);
         /* acquire: pairs with the verdict's swap in ips_slot_prove. */
-        uint64_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+        uint64_t state = atomic_load_explicit(&ips_slot_at(space, i)->state,
+                                              memory_order_acquire);
         uint64_t generation = ips_state_generation(state);
-        if (ips_state_phase(state) == IPS_SLOT_ALIVE && i != ips_owner_slot(me)) {
-            /* A held byte spares us reading /proc for every living member. */
-            uint32_t bell = atomic_load_explicit(&slot->bell, memory_order_relaxed);
-            if (((bell & IPS_BELL_RANG) != 0 || ips_byte_probe(space->locks, i) == 0) &&
-                ips_slot_prove(space, i, generation)) {
-                state = IPS_SLOT_STATE(generation, IPS_SLOT_DEAD);
-            }
+        if (ips_state_phase(state) == IPS_SLOT_ALIVE && i != ips_owner_slot(me) &&
+            looks_dead(space, i) && ips_slot_prove(space, i, generation)) {
+            state = IPS_SLOT_STATE(generation, IPS_SLOT_DEAD);
         }
         if (ips_state_phase(state) == IPS_SLOT_DEAD) {
             clear_slot(space, i, generation, me);

@@ -79,13 +79,19 @@ is_visible_to(const ips_process_id *self, const ips_process_id *id)
            self->start_time != 0;
 }
 
+bool
+ips_process_missing(const ips_process_id *id, const ips_process_id *self)
+{
+    return is_visible_to(self, id) && kill(id->pid, 0) != 0 && errno == ESRCH;
+}
+
 ips_process_state
 ips_process_state_of(const ips_process_id *id, const ips_process_id *self)
 {
     if (!is_visible_to(self, id)) {
         return IPS_PROCESS_ALIVE;
     }
-    if (kill(id->pid, 0) != 0 && errno == ESRCH) {
+    if (ips_process_missing(id, self)) {
         return IPS_PROCESS_GONE;
     }
     ips_task_facts leader;

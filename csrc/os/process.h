@@ -34,6 +34,9 @@ typedef enum {
  * whenever it cannot tell: hidden /proc, another pid namespace. */
 ips_process_state ips_process_state_of(const ips_process_id *id, const ips_process_id *self);
 
+/* True where there is no process with that pid: one cheap look. */
+bool ips_process_missing(const ips_process_id *id, const ips_process_id *self);
+
 /* True where `id` is here, its leader has ended and other threads go on. */
 bool ips_process_lost_leader(const ips_process_id *id, const ips_process_id *self);
 
