@@ -57,11 +57,11 @@ def _held(folder):
             facts = os.stat(f"/proc/self/fd/{number}")
         except FileNotFoundError:
             continue
-        if folder in path and stat.S_ISREG(facts.st_mode) and facts.st_ino not in own:
+        if f"{folder}/" in path and stat.S_ISREG(facts.st_mode) and facts.st_ino not in own:
             held.append(f"open {path}")
     with open("/proc/self/maps") as maps:
         for line in maps:
-            if folder in line and int(line.split()[4]) not in own:
+            if f"{folder}/" in line and int(line.split()[4]) not in own:
                 held.append(f"mapped {line.split(maxsplit=5)[5].strip()}")
     return held
 

@@ -255,7 +255,7 @@ ips_cell_reduce(PyObject *object, PyObject *unused)
     ticketing job = {.cell = &self->cell};
     int status = pickled_text(self, &job);
     const char *folder = ips_space_folder(self->cell.space);
-    const char *name = self->cell.object != NULL ? self->cell.object->name : NULL;
+    const char *name = ips_cell_name_of(self);
     PyObject *result = NULL;
     if (status < 0) {
         result = status == IPS_EINTR ? NULL : ips_raise(state, status);
@@ -348,11 +348,11 @@ PyObject *
 ips_cell_name(PyObject *object, void *unused)
 {
     (void)unused;
-    ips_cell_object *self = (ips_cell_object *)object;
-    if (self->cell.object == NULL) {
+    const char *name = ips_cell_name_of((ips_cell_object *)object);
+    if (name == NULL) {
         Py_RETURN_NONE;
     }
-    return PyUnicode_FromString(self->cell.object->name);
+    return PyUnicode_FromString(name);
 }
 
 PyObject *
@@ -384,18 +384,4 @@ ips_cell_exit_context(PyObject *object, PyObject *const *args, Py_ssize_t count)
     (void)args;
     (void)count;
     return ips_cell_close(object, NULL);
-}
-
-PyObject *
-ips_cell_repr(ips_cell_object *self, const char *word)
-{
-    const char *type = Py_TYPE(self)->tp_name;
-    if (self->shm == NULL) {
-        return PyUnicode_FromFormat("<closed %s object at %p>", type, self);
-    }
-    if (self->cell.object == NULL) {
-        return PyUnicode_FromFormat("<%s %s object at %p>", word, type, self);
-    }
-    return PyUnicode_FromFormat("<%s %s object '%s' at %p>", word, type, self->cell.object->name,
-                                self);
 }

@@ -44,6 +44,13 @@ int ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int6
 
 PyObject *ips_cell_raise_closed(ips_cell_object *self);
 
+/* The name of a named one that is open, or NULL. */
+static inline const char *
+ips_cell_name_of(const ips_cell_object *self)
+{
+    return self->cell.object == NULL ? NULL : self->cell.object->name;
+}
+
 /* Slots and methods, ready for a type's tables. */
 void ips_cell_dealloc(PyObject *self);
 PyObject *ips_cell_close(PyObject *self, PyObject *unused);
@@ -56,8 +63,6 @@ PyObject *ips_cell_enter_context(PyObject *self, PyObject *unused);
 PyObject *ips_cell_exit_context(PyObject *self, PyObject *const *args, Py_ssize_t count);
 /* The class method that a pickle names: _restore(folder, name, text). */
 PyObject *ips_cell_restore(PyObject *type, PyObject *args, enum ips_cell_type cell_type);
-/* "<state module.Type object name='x' at 0x...>" in threading's pattern. */
-PyObject *ips_cell_repr(ips_cell_object *self, const char *word);
 
 #define IPS_CELL_WEAKREFS \
     {"__weaklistoffset__", T_PYSSIZET, offsetof(ips_cell_object, weakrefs), READONLY, NULL}

@@ -134,8 +134,13 @@ static PyObject *
 event_repr(PyObject *object)
 {
     ips_cell_object *self = (ips_cell_object *)object;
-    bool is_set = self->shm != NULL && ips_event_is_set((const ips_event_shm *)self->shm);
-    return ips_cell_repr(self, is_set ? "set" : "unset");
+    const char *type = Py_TYPE(self)->tp_name;
+    const char *name = ips_cell_name_of(self);
+    const char *word = self->shm == NULL                                      ? "closed"
+                       : ips_event_is_set((const ips_event_shm *)self->shm) ? "set"
+                                                                            : "unset";
+    return name == NULL ? PyUnicode_FromFormat("<%s at %p: %s>", type, self, word)
+                        : PyUnicode_FromFormat("<%s '%s' at %p: %s>", type, name, self, word);
 }
 
 PyDoc_STRVAR(event_doc, "Event(*, name=None, namespace=None, create=None, cleanup=None)\n--\n\n"

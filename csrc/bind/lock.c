@@ -194,10 +194,10 @@ release(ips_cell_object *self)
         Py_RETURN_NONE;
     }
     ips_state *state = ips_state_of_type(Py_TYPE(self));
-    const char *name = self->cell.object != NULL ? self->cell.object->name : "";
-    return state == NULL ? NULL : ips_raise_text(state, IPS_ENOTHELD, "%s Lock%s%s",
-                                                 name[0] == '\0' ? "unnamed" : "the",
-                                                 name[0] == '\0' ? "" : " ", name);
+    const char *name = ips_cell_name_of(self);
+    return state == NULL ? NULL
+                         : ips_raise_text(state, IPS_ENOTHELD, "%s %s", name == NULL ? "an unnamed" : name,
+                                          Py_TYPE(self)->tp_name);
 }
 
 PyDoc_STRVAR(release_doc, "release($self, /)\n--\n\n"
@@ -273,8 +273,13 @@ static PyObject *
 lock_repr(PyObject *object)
 {
     ips_cell_object *self = (ips_cell_object *)object;
-    bool held = self->shm != NULL && holder_of(self) != IPS_NOBODY;
-    return ips_cell_repr(self, held ? "locked" : "unlocked");
+    const char *type = Py_TYPE(self)->tp_name;
+    const char *name = ips_cell_name_of(self);
+    const char *word = self->shm == NULL                  ? "closed"
+                       : holder_of(self) != IPS_NOBODY    ? "locked"
+                                                          : "unlocked";
+    return name == NULL ? PyUnicode_FromFormat("<%s %s object at %p>", word, type, self)
+                        : PyUnicode_FromFormat("<%s %s object '%s' at %p>", word, type, name, self);
 }
 
 PyDoc_STRVAR(lock_doc, "Lock(*, name=None, namespace=None, create=None, cleanup=None)\n--\n\n"

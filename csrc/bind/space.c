@@ -15,6 +15,7 @@
 
 #include "base/header.h"
 #include "member/object.h"
+#include "os/clock.h"
 #include "os/process.h"
 #include "segment/cells.h"
 
@@ -305,6 +306,71 @@ core_check_members(PyObject *module, PyObject *args, PyObject *kwargs)
     return facts_build(state, told ? 0 : status, &list, build_line);
 }
 
+struct cells_job {
+    ips_space *space;
+    facts_list *list;
+    ips_cells_stats stats;
+};
+
+static int
+check_cells_step(void *context, int64_t deadline)
+{
+    const struct cells_job *job = (const struct cells_job *)context;
+    return ips_cells_check(job->space, deadline, report_line, job->list);
+}
+
+PyDoc_STRVAR(check_cells_doc, "check_cells($module, /, namespace=None)\n--\n\n"
+    "What is wrong with the unnamed objects of a namespace: a list of lines, empty when sound.");
+
+static PyObject *
+core_check_cells(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    ips_state *state = ips_state_of_module(module);
+    PyObject *namespace_ = one_namespace(args, kwargs, "|O:check_cells");
+    ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
+    if (space == NULL) {
+        return NULL;
+    }
+    facts_list list = {.item_size = 256};
+    struct cells_job job = {space, &list, {0, 0, 0}};
+    int status = ips_wait_without_gil(check_cells_step, &job, IPS_FOREVER);
+    if (status == IPS_EINTR) {
+        free(list.items);
+        return NULL;
+    }
+    bool told = status == IPS_ECORRUPT && list.count > 0;
+    return facts_build(state, told ? 0 : status, &list, build_line);
+}
+
+static int
+cells_step(void *context, int64_t deadline)
+{
+    struct cells_job *job = (struct cells_job *)context;
+    return ips_cells_stats_of(job->space, deadline, &job->stats);
+}
+
+PyDoc_STRVAR(cells_doc, "cells($module, /, namespace=None)\n--\n\n"
+    "How many unnamed small objects a namespace has: a dict of used, tickets and backed.");
+
+static PyObject *
+core_cells(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    ips_state *state = ips_state_of_module(module);
+    PyObject *namespace_ = one_namespace(args, kwargs, "|O:cells");
+    ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
+    if (space == NULL) {
+        return NULL;
+    }
+    struct cells_job job = {space, NULL, {0, 0, 0}};
+    int status = ips_wait_without_gil(cells_step, &job, IPS_FOREVER);
+    if (status < 0) {
+        return status == IPS_EINTR ? NULL : ips_raise(state, status);
+    }
+    return Py_BuildValue("{s:I,s:I,s:K}", "used", (unsigned)job.stats.used, "tickets",
+                         (unsigned)job.stats.tickets, "backed",
+                         (unsigned long long)job.stats.backed);
+}
+
 PyDoc_STRVAR(sweep_doc, "sweep($module, /, namespace=None)\n--\n\n"
     "Clear away whatever dead members left in a namespace.");
 
@@ -420,6 +486,8 @@ core_lives(PyObject *module, PyObject *args, PyObject *kwargs)
 #define WITH_KEYWORDS(function) ((PyCFunction)(void (*)(void))(function))
 
 static PyMethodDef space_functions[] = {
+    {"cells", WITH_KEYWORDS(core_cells), METH_VARARGS | METH_KEYWORDS, cells_doc},
+    {"check_cells", WITH_KEYWORDS(core_check_cells), METH_VARARGS | METH_KEYWORDS, check_cells_doc},
     {"check_members", WITH_KEYWORDS(core_check_members), METH_VARARGS | METH_KEYWORDS, check_members_doc},
     {"folder", WITH_KEYWORDS(core_folder), METH_VARARGS | METH_KEYWORDS, folder_doc},
     {"lives", WITH_KEYWORDS(core_lives), METH_VARARGS | METH_KEYWORDS, lives_doc},
