@@ -2,11 +2,12 @@
 """Typed mirror of the C extension; tests/house/test_exports.py keeps the two in step."""
 
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias
 
-_T = TypeVar("_T")
-_Create = Literal[True, False, "new"] | None
-_Cleanup = Literal["last"] | None
+from typing_extensions import Self
+
+_Create: TypeAlias = Literal[True, False, "new"] | None
+_Cleanup: TypeAlias = Literal["last"] | None
 
 class Lock:
     def __init__(
@@ -14,8 +15,8 @@ class Lock:
         *,
         name: str | None = None,
         namespace: str | None = None,
-        create: _Create = None,
-        cleanup: _Cleanup = None,
+        create: _Create: TypeAlias = None,
+        cleanup: _Cleanup: TypeAlias = None,
     ) -> None: ...
     @property
     def name(self) -> str | None: ...
@@ -32,7 +33,7 @@ class Lock:
     @classmethod
     def remove(cls, name: str, namespace: str | None = None) -> None: ...
     @classmethod
-    def _restore(cls: type[_T], folder: str, name: str | None, text: str, /) -> _T: ...
+    def _restore(cls, folder: str, name: str | None, text: str, /) -> Self: ...
     def __enter__(self) -> bool: ...
     def __exit__(
         self,
@@ -49,8 +50,8 @@ class Event:
         *,
         name: str | None = None,
         namespace: str | None = None,
-        create: _Create = None,
-        cleanup: _Cleanup = None,
+        create: _Create: TypeAlias = None,
+        cleanup: _Cleanup: TypeAlias = None,
     ) -> None: ...
     @property
     def name(self) -> str | None: ...
@@ -64,8 +65,8 @@ class Event:
     @classmethod
     def remove(cls, name: str, namespace: str | None = None) -> None: ...
     @classmethod
-    def _restore(cls: type[_T], folder: str, name: str | None, text: str, /) -> _T: ...
-    def __enter__(self: _T) -> _T: ...
+    def _restore(cls, folder: str, name: str | None, text: str, /) -> Self: ...
+    def __enter__(self) -> Self: ...
     def __exit__(
         self,
         kind: type[BaseException] | None,

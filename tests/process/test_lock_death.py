@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A lock outlives its holder's death; a holder that merely stands still keeps it."""
 
+import base64
 import os
 import pickle
 import signal
@@ -131,7 +132,9 @@ def test_the_cells_of_the_killed_come_back():
 
 def test_the_cells_of_those_who_left_come_back():
     keep = Lock()
-    with Child("locks = [ipcsys.Lock() for _ in range(100)]; import pickle; pickle.dumps(locks)") as c:
+    with Child(
+        "locks = [ipcsys.Lock() for _ in range(100)]; import pickle; pickle.dumps(locks)"
+    ) as c:
         c.finish()
     _core.sweep()
     assert _core.cells() | {"backed": 0} == {"used": 1, "tickets": 0, "backed": 0}
@@ -150,8 +153,6 @@ say(text)
 say(again)
 hear()
 """
-    import base64
-
     with Child(code) as child:
         text, again = (pickle.loads, base64.b64decode(child.hear())), child.hear()
         lock = text[0](text[1])

@@ -36,9 +36,7 @@ def test_wait_says_whether_it_was_set():
 
 def test_set_wakes_every_waiter_even_if_cleared_at_once():
     event, results = Event(), []
-    threads = [
-        threading.Thread(target=lambda: results.append(event.wait(10))) for _ in range(20)
-    ]
+    threads = [threading.Thread(target=lambda: results.append(event.wait(10))) for _ in range(20)]
     for thread in threads:
         thread.start()
     time.sleep(0.2)

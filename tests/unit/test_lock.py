@@ -2,6 +2,7 @@
 """Lock: threading's manners, names, handles and bad input, within one process."""
 
 import gc
+import os
 import pickle
 import signal
 import threading
@@ -277,8 +278,6 @@ def test_subclasses_keep_their_state_through_a_pickle():
 
 
 def test_the_owner_is_the_process_that_holds_it():
-    import os
-
     lock = Lock()
     assert lock.owner is None
     lock.acquire()
