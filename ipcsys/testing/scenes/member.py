@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Members: joining, forking, clearing away the dead."""
+
+import contextlib
+import os
+import signal
+
+from ipcsys import _core
+from ipcsys.testing.sweeping import Scene
+
+
+def no_ghosts():
+    """The member table is sound, and whoever it lists is a living process."""
+    _core.sweep()
+    assert _core.check_members() == []
+    me = _core.owner()
+    members = _core.members()
+    assert me in [member["owner"] for member in members]
+    for member in members:
+        os.kill(member["pid"], 0)
+    folders = os.listdir(os.path.join(_core.folder(), ".m"))
+    assert len(folders) <= len(members), (folders, members)
+
+
+def die_holding(prepare):
+    """Fork a process that prepares and is killed as it stands."""
+    ready, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            prepare()
+            os.write(done, b"1")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(done)
+    assert os.read(ready, 1) == b"1", "the process that was to die never got there"
+    os.close(ready)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+class Found(Scene):
+    """The first member of a namespace founds it."""
+
+    name = "member.found"
+    own_namespace = True
+
+    def operation(self):
+        return (_core.owner,)
+
+    def verify(self, first, finished):
+        no_ghosts()
+
+    def remove(self):
+        import shutil
+
+        shutil.rmtree(_core.folder())
+
+
+class Join(Scene):
+    name = "member.join"
+
+    def create(self):
+        _core.owner()
+
+    def operation(self):
+        return (_core.owner,)
+
+    def verify(self, first, finished):
+        no_ghosts()
+
+
+class JoinAfterDeath(Join):
+    """Joining clears away a dead member: a survivor goes on where it stopped."""
+
+    name = "member.join after a death"
+
+    def create(self):
+        die_holding(_core.owner)
+
+
+class Sweep(Join):
+    name = "member.sweep of two dead"
+
+    def create(self):
+        _core.owner()
+        die_holding(_core.owner)
+        die_holding(_core.owner)
+
+    def attach(self):
+        with contextlib.suppress(AttributeError):
+            del self.tag
+        _core.owner()
+
+    def operation(self):
+        return (_core.sweep,)
+
+
+def _fork():
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+class Fork(Join):
+    name = "member.fork"
+
+    def attach(self):
+        _core.owner()
+
+    def operation(self):
+        return (_fork,)
+
+
+class ForkedChild(Join):
+    """A forked child's first call joins it anew."""
+
+    name = "member.first call of a forked child"
+
+    def attach(self):
+        _core.owner()
+
+    def operation(self):
+        if os.fork():
+            os.wait()
+            os._exit(0)
+        return (_core.owner,)
