@@ -7,15 +7,17 @@
  * (the core's) and of whatever it calls: from the first instruction inside
  * the text until the stack rises above the frame that entered it.
  *
- * Two more things are noted, as the numbers of the counted instructions that
- * did them: stores to shared mappings (which are kept write-protected between
- * steps, so that each store faults) and system calls.  Between two of these a
- * death looks the same to everybody else, so killing after each of them is as
- * good as killing at every instruction.
+ * Two kinds of instruction are events: stores to shared mappings (which are
+ * kept write-protected, so that each store faults) and system calls (which
+ * the kernel turns into SIGSYS).  Between two events a death looks the same to
+ * everybody else, so dying before each event is as good as dying at every
+ * instruction.  step() counts instructions and notes which are events; leap()
+ * counts events alone, runs at full speed between them and steps only over
+ * the event itself.
  *
  * What stepping would break, and what the handler does about it:
  *   SIGTRAP blocked   a trap would be fatal: a mask about to be set is
- *                     replaced by a copy without SIGTRAP and SIGSEGV
+ *                     replaced by a copy without it and the other two
  *   fork, clone       the child would go on stepping: it clears its flag
  *   rep movs / stos   one trap for each element: done here, halving the rest
  *   mmap, munmap      the set of protected mappings follows them
@@ -32,9 +34,18 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
+
+#ifndef PR_SET_SYSCALL_USER_DISPATCH /* headers before 5.11 */
+#define PR_SET_SYSCALL_USER_DISPATCH 59
+#define PR_SYS_DISPATCH_OFF 0
+#define PR_SYS_DISPATCH_ON 1
+#define SYSCALL_DISPATCH_FILTER_ALLOW 0
+#define SYSCALL_DISPATCH_FILTER_BLOCK 1
+#endif
 
 #define TRAP_FLAG 0x100
 #define DIRECTION_FLAG 0x400
@@ -57,7 +68,9 @@ static struct {
     volatile bool active;
     bool inside;
     uintptr_t entry_sp;
-    uint64_t steps, stop;
+    uint64_t steps, stop; /* instructions, or events while leaping */
+    bool leaping;
+    volatile char selector; /* of the kernel's system call dispatch */
     long thread;
     uintptr_t thread_pointer;
     span text[MAX_TEXT];
@@ -73,7 +86,7 @@ static struct {
     uint64_t call_length;
     uint64_t mask; /* the copy that replaces a signal mask */
     greg_t mask_pointer;
-    struct sigaction old_trap, old_fault;
+    struct sigaction old_trap, old_fault, old_call;
 } self;
 
 static uintptr_t
@@ -93,6 +106,15 @@ in_spans(const span *spans, int count, uintptr_t at)
         }
     }
     return false;
+}
+
+static void
+count(void)
+{
+    self.steps++;
+    if (self.steps == self.stop) {
+        (void)syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
+    }
 }
 
 static void
@@ -174,7 +196,9 @@ before_call(greg_t *regs)
     self.call = (long)regs[REG_RAX];
     self.call_flags = (uint64_t)regs[REG_R10];
     self.call_length = (uint64_t)regs[REG_RSI];
-    note(&self.calls);
+    if (self.inside) {
+        note(&self.calls);
+    }
     if (self.tracing) {
         if (self.call == SYS_munmap) {
             forget((uintptr_t)regs[REG_RDI], self.call_length);
@@ -184,7 +208,8 @@ before_call(greg_t *regs)
     }
     if (self.call == SYS_rt_sigprocmask && regs[REG_RSI] != 0 && regs[REG_RDI] != SIG_UNBLOCK) {
         memcpy(&self.mask, (const void *)regs[REG_RSI], sizeof(self.mask));
-        self.mask &= ~(UINT64_C(1) << (SIGTRAP - 1) | UINT64_C(1) << (SIGSEGV - 1));
+        self.mask &= ~(UINT64_C(1) << (SIGTRAP - 1) | UINT64_C(1) << (SIGSEGV - 1)
+                       | UINT64_C(1) << (SIGSYS - 1));
         self.mask_pointer = regs[REG_RSI];
         regs[REG_RSI] = (greg_t)(uintptr_t)&self.mask;
     }
@@ -217,14 +242,14 @@ is_child(void)
 /* --- string instructions ------------------------------------------------ */
 
 /* Do half of what a `rep movs` or `rep stos` at the instruction pointer still
- * has to do; the CPU then does one element and traps again. */
-static void
+ * has to do, if there is one; the CPU then does one element and traps again. */
+static bool
 halve_string(greg_t *regs)
 {
     const uint8_t *at = (const uint8_t *)regs[REG_RIP];
     size_t unit = 1;
     if (*at != 0xf3 || (regs[REG_EFL] & DIRECTION_FLAG) != 0) {
-        return;
+        return false;
     }
     at++;
     if (*at == 0x48) {
@@ -233,7 +258,17 @@ halve_string(greg_t *regs)
     }
     uint8_t opcode = *at;
     if ((opcode & 0xfe) != 0xa4 && (opcode & 0xfe) != 0xaa) {
-        return;
+        return false;
+    }
+    if (self.tracing && in_spans(self.shared, self.shareds, (uintptr_t)regs[REG_RDI])) {
+        protect_all(PROT_READ | PROT_WRITE);
+        self.opens = MAX_OPEN + 1;
+        if (self.leaping) {
+            count();
+        }
+        else if (self.inside) {
+            note(&self.stores);
+        }
     }
     unit = (opcode & 1) == 0 ? 1 : unit == 8 ? 8 : 4;
     size_t elements = (size_t)regs[REG_RCX] / 2, bytes = elements * unit;
@@ -252,9 +287,35 @@ halve_string(greg_t *regs)
     }
     regs[REG_RDI] += (greg_t)bytes;
     regs[REG_RCX] -= (greg_t)elements;
+    return true;
 }
 
-/* --- the two handlers --------------------------------------------------- */
+/* --- the handlers ------------------------------------------------------- */
+
+static void
+before_instruction(greg_t *regs)
+{
+    uintptr_t at = (uintptr_t)regs[REG_RIP], sp = (uintptr_t)regs[REG_RSP];
+    bool in_text = in_spans(self.text, self.texts, at);
+    if (!self.inside && in_text) {
+        self.inside = true;
+        self.entry_sp = sp;
+    }
+    else if (self.inside && sp > self.entry_sp) {
+        self.inside = in_text;
+        self.entry_sp = sp;
+    }
+    if (self.inside) {
+        count();
+    }
+    const uint8_t *next = (const uint8_t *)at;
+    if (next[0] == 0x0f && next[1] == 0x05) {
+        before_call(regs);
+    }
+    else {
+        (void)halve_string(regs);
+    }
+}
 
 static void
 on_trap(int signal, siginfo_t *info, void *context)
@@ -272,38 +333,28 @@ on_trap(int signal, siginfo_t *info, void *context)
     if (self.tracing) {
         close_pages();
     }
-    uintptr_t at = (uintptr_t)regs[REG_RIP], sp = (uintptr_t)regs[REG_RSP];
-    bool in_text = in_spans(self.text, self.texts, at);
-    if (!self.inside && in_text) {
-        self.inside = true;
-        self.entry_sp = sp;
+    if (!self.leaping) {
+        before_instruction(regs);
     }
-    else if (self.inside && sp > self.entry_sp) {
-        self.inside = in_text;
-        self.entry_sp = sp;
-    }
-    if (self.inside) {
-        self.steps++;
-        if (self.steps == self.stop) {
-            (void)syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
-        }
-    }
-    const uint8_t *next = (const uint8_t *)at;
-    if (next[0] == 0x0f && next[1] == 0x05) {
-        before_call(regs);
-    }
-    else {
-        halve_string(regs);
+    else if (!halve_string(regs)) { /* the event is over: leap to the next */
+        regs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
+        self.selector = SYSCALL_DISPATCH_FILTER_BLOCK;
     }
 }
 
 static void
 on_fault(int signal, siginfo_t *info, void *context)
 {
-    (void)context;
+    greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
     uintptr_t at = (uintptr_t)info->si_addr;
     if (self.active && self.tracing && in_spans(self.shared, self.shareds, at)) {
-        if (self.inside && thread_pointer() == self.thread_pointer) {
+        bool mine = thread_pointer() == self.thread_pointer;
+        if (mine && self.leaping) {
+            self.selector = SYSCALL_DISPATCH_FILTER_ALLOW;
+            count();
+            regs[REG_EFL] |= TRAP_FLAG;
+        }
+        else if (mine && self.inside) {
             note(&self.stores);
         }
         open_page(at & -(uintptr_t)PAGE);
@@ -311,6 +362,21 @@ on_fault(int signal, siginfo_t *info, void *context)
     }
     /* Not ours: whoever handled it before meets it again. */
     (void)sigaction(signal, &self.old_fault, NULL);
+}
+
+/* While leaping: the kernel gave this instead of making the system call.  Go
+ * back to the instruction and step over it. */
+static void
+on_call(int signal, siginfo_t *info, void *context)
+{
+    (void)signal;
+    greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
+    self.selector = SYSCALL_DISPATCH_FILTER_ALLOW;
+    count();
+    regs[REG_RIP] = (greg_t)(uintptr_t)info->si_call_addr - 2;
+    regs[REG_RAX] = info->si_syscall;
+    before_call(regs);
+    regs[REG_EFL] |= TRAP_FLAG;
 }
 
 /* --- one stepped call --------------------------------------------------- */
@@ -329,22 +395,38 @@ flag_off(void)
                          "lea 128(%%rsp), %%rsp" ::: "memory", "cc");
 }
 
-static int
+static void
 install(void)
 {
-    struct sigaction trap = {.sa_flags = SA_SIGINFO}, fault = {.sa_flags = SA_SIGINFO};
-    trap.sa_sigaction = on_trap;
-    fault.sa_sigaction = on_fault;
-    if (sigaction(SIGTRAP, &trap, &self.old_trap) < 0) {
-        PyErr_SetFromErrno(PyExc_OSError);
+    struct sigaction action = {.sa_flags = SA_SIGINFO};
+    action.sa_sigaction = on_trap;
+    (void)sigaction(SIGTRAP, &action, &self.old_trap);
+    action.sa_sigaction = on_fault;
+    (void)sigaction(SIGSEGV, &action, &self.old_fault);
+    action.sa_sigaction = on_call;
+    (void)sigaction(SIGSYS, &action, &self.old_call);
+}
+
+/* Ask the kernel for SIGSYS at every system call but the return from our
+ * handlers, whose address it knows. */
+static int
+dispatch(bool on)
+{
+    struct {
+        void *handler;
+        unsigned long flags;
+        uintptr_t restorer;
+        uint64_t mask;
+    } raw;
+    self.selector = SYSCALL_DISPATCH_FILTER_ALLOW;
+    if (!on) {
+        return prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0);
+    }
+    if (syscall(SYS_rt_sigaction, SIGTRAP, NULL, &raw, sizeof(raw.mask)) < 0) {
         return -1;
     }
-    if (sigaction(SIGSEGV, &fault, &self.old_fault) < 0) {
-        (void)sigaction(SIGTRAP, &self.old_trap, NULL);
-        PyErr_SetFromErrno(PyExc_OSError);
-        return -1;
-    }
-    return 0;
+    return prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, raw.restorer, 16,
+                 &self.selector);
 }
 
 static void
@@ -352,6 +434,7 @@ uninstall(void)
 {
     (void)sigaction(SIGTRAP, &self.old_trap, NULL);
     (void)sigaction(SIGSEGV, &self.old_fault, NULL);
+    (void)sigaction(SIGSYS, &self.old_call, NULL);
 }
 
 static PyObject *
@@ -364,16 +447,27 @@ stepped(PyObject *callable, PyObject *args)
     self.stores.count = self.calls.count = 0;
     self.thread = syscall(SYS_gettid);
     self.thread_pointer = thread_pointer();
-    if (install() < 0) {
-        return NULL;
+    install();
+    if (self.leaping && dispatch(true) < 0) {
+        uninstall();
+        return PyErr_SetFromErrno(PyExc_OSError);
     }
     self.active = true;
     if (self.tracing) {
         protect_all(PROT_READ);
     }
-    flag_on();
-    PyObject *result = PyObject_CallObject(callable, args);
-    flag_off();
+    PyObject *result;
+    if (self.leaping) {
+        self.selector = SYSCALL_DISPATCH_FILTER_BLOCK;
+        result = PyObject_CallObject(callable, args);
+        self.selector = SYSCALL_DISPATCH_FILTER_ALLOW;
+        (void)dispatch(false);
+    }
+    else {
+        flag_on();
+        result = PyObject_CallObject(callable, args);
+        flag_off();
+    }
     self.active = false;
     if (self.tracing) {
         protect_all(PROT_READ | PROT_WRITE);
@@ -445,6 +539,7 @@ stepper_step(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     self.stop = stop;
+    self.leaping = false;
     self.tracing = shared != Py_None;
     self.texts = read_spans(text, self.text, MAX_TEXT);
     self.shareds = self.tracing ? read_spans(shared, self.shared, MAX_SHARED / 2) : 0;
@@ -465,7 +560,43 @@ stepper_step(PyObject *module, PyObject *args, PyObject *kwargs)
     return Py_BuildValue("NKNN", result, (unsigned long long)self.steps, stores, calls);
 }
 
+PyDoc_STRVAR(leap_doc,
+"leap(callable, args, shared, stop=0)\n--\n\n"
+"Call callable(*args) and count its events: stores into the mappings `shared`\n"
+"(and such as it makes) and system calls.  Returns (result, events).  With\n"
+"`stop`, the process kills itself before that event.  Needs Linux 5.11.");
+
+static PyObject *
+stepper_leap(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    (void)module;
+    static char *names[] = {"callable", "args", "shared", "stop", NULL};
+    PyObject *callable, *arguments, *shared;
+    unsigned long long stop = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O|K:leap", names, &callable, &PyTuple_Type,
+                                     &arguments, &shared, &stop)) {
+        return NULL;
+    }
+    if (self.active) {
+        PyErr_SetString(PyExc_RuntimeError, "a call is being stepped already");
+        return NULL;
+    }
+    self.stop = stop;
+    self.leaping = self.tracing = true;
+    self.texts = 0;
+    self.shareds = read_spans(shared, self.shared, MAX_SHARED / 2);
+    if (self.shareds < 0) {
+        return NULL;
+    }
+    PyObject *result = stepped(callable, arguments);
+    if (result == NULL) {
+        return NULL;
+    }
+    return Py_BuildValue("NK", result, (unsigned long long)self.steps);
+}
+
 static PyMethodDef functions[] = {
+    {"leap", (PyCFunction)(void (*)(void))stepper_leap, METH_VARARGS | METH_KEYWORDS, leap_doc},
     {"step", (PyCFunction)(void (*)(void))stepper_step, METH_VARARGS | METH_KEYWORDS, step_doc},
     {NULL, NULL, 0, NULL},
 };

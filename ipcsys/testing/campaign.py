@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kill every operation at many instructions and report.
 
-    python -m ipcsys.testing.campaign                 states that others can tell apart
+    python -m ipcsys.testing.campaign                 every event: store and system call
     python -m ipcsys.testing.campaign --all           every instruction
     python -m ipcsys.testing.campaign --op lock       the operations whose names hold "lock"
 
@@ -24,7 +24,7 @@ def _arguments(argv):
         prog="python -m ipcsys.testing.campaign", description=__doc__.splitlines()[0]
     )
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--all", action="store_true", help="every instruction, not every state")
+    choice.add_argument("--all", action="store_true", help="every instruction, not every event")
     choice.add_argument("--points", type=int, metavar="N", help="at most N points an operation")
     parser.add_argument("--op", metavar="TEXT", default="", help="only operations so named")
     parser.add_argument("--seconds", type=float, metavar="S", help="at most S for one operation")
@@ -39,7 +39,7 @@ def main(argv=None):
     if asked.list or not wanted:
         print("\n".join(wanted) or f"no operation is named like {asked.op!r}")
         return 0 if asked.list else 2
-    points = "all" if asked.all else asked.points or "changes"
+    points = "all" if asked.all else asked.points or "events"
     folder = tempfile.mkdtemp(prefix="ipcsys-campaign-", dir="/dev/shm")
     totals = [0, 0]
     try:

@@ -28,7 +28,7 @@ import time
 import traceback
 from dataclasses import asdict, dataclass, field
 
-from ipcsys._stepper import step
+from ipcsys._stepper import leap, step
 from ipcsys.testing import stepping
 
 LATE = 8.0  # seconds that any one answer may take
@@ -76,19 +76,19 @@ class Report:
     name: str
     points: int = 0
     steps: int = 0  # instructions of the operation
-    changes: int = 0  # states that others can tell apart, the first included
+    events: int = 0  # stores to shared memory and system calls of it
     before: int = 0
     after: int = 0
-    beyond: int = 0  # points past the end: the operation went a shorter way
+    beyond: int = 0  # points past the end
     slowest: float = 0.0  # seconds until a survivor was through
     seconds: float = 0.0
-    failures: list = field(default_factory=list)  # [point, what]
+    failures: list = field(default_factory=list)  # ["step 7" or "event 3", what]
 
     def line(self):
         found = f"{len(self.failures)} FAILED" if self.failures else "ok"
         return (
-            f"{self.name}: {self.points} points of {self.steps} instructions "
-            f"({self.changes} states), before {self.before}, after {self.after}, "
+            f"{self.name}: {self.points} kills, {self.steps} instructions, "
+            f"{self.events} events, before {self.before}, after {self.after}, "
             f"slowest survivor {self.slowest * 1e3:.1f} ms, {self.seconds:.1f} s: {found}"
         )
 
@@ -216,17 +216,16 @@ def _verified(scene, first, finished):
     return {"outcome": outcome, "problem": problem, "seconds": time.perf_counter() - started}
 
 
-def _victim(scene, text, stop):
+def _victim(scene, text, kind, number):
     def part(_orders, answers):
         scene.attach()
         callable, *args = scene.operation()
-        if stop is None:
-            _result, steps, stores, calls = step(
-                callable, tuple(args), text, stepping.shared_memory()
-            )
-            answers.write(json.dumps([steps, stores, calls]) + "\n")
+        shared, args = stepping.shared_memory(), tuple(args)
+        if kind == "event":
+            length = leap(callable, args, shared, number)[1]
         else:
-            step(callable, tuple(args), text, None, stop)
+            length = step(callable, args, text, None, number)[1]
+        answers.write(json.dumps(length) + "\n")
 
     return part
 
@@ -240,29 +239,32 @@ class Stage:
         self.namespace = os.environ.get("IPCSYS_NAMESPACE", "default")
         self.number = 0
 
-    def trace(self):
-        """The operation in full, watched: (steps, stores, calls)."""
-        return self._play(None, 0)[0]
+    def length(self, kind):
+        """Of the whole operation, in "step"s or "event"s."""
+        length, answer = self._play(kind, 0)
+        if length is None or answer["problem"]:
+            raise AssertionError(f"{self.scene.name} fails without a kill: {answer['problem']}")
+        return length
 
-    def kill(self, point):
+    def kill(self, kind, number):
         """{"outcome", "beyond", "problem", "seconds"} of one point."""
-        return self._play(point, point)[1]
+        return self._play(kind, number)[1]
 
-    def _play(self, stop, parity):
+    def _play(self, kind, stop):
         scene, self.number = self.scene, self.number + 1
         scene.tag = f"{scene.name.replace(' ', '-')}-{os.getpid()}-{self.number}"
         if scene.own_namespace:
             os.environ["IPCSYS_NAMESPACE"] = f"{self.namespace}-{self.number}"
         survivor = _Actor(_survivor(scene))
-        trace, answer = None, None
+        length, answer = None, None
         who = "survivor"
         try:
             survivor.hear(scene.deadline)
-            victim = _Actor(_victim(scene, self.text, stop))
+            victim = _Actor(_victim(scene, self.text, kind, stop))
             survivor.tell(["meanwhile", victim.pid])
             who = "victim"
-            if stop is None:
-                trace = victim.hear(60)
+            if stop == 0:
+                length = victim.hear(60)
             status, log = victim.wait(60)
             who = "survivor, meanwhile"
             survivor.hear(scene.deadline)
@@ -271,7 +273,7 @@ class Stage:
                 answer["problem"] = f"the victim ended with status {status}:\n{log}"
             else:
                 who = "survivor or newcomer"
-                self._ask(survivor, parity, status == 0, answer)
+                self._ask(survivor, stop, status == 0, answer)
             survivor.tell(["remove"])
             survivor.hear(scene.deadline)
             survivor.end()
@@ -281,9 +283,7 @@ class Stage:
             answer = {"beyond": False, "problem": f"{who}: {stuck}\n{said}"}
         answer.setdefault("outcome", None)
         answer.setdefault("seconds", 0.0)
-        if stop is None and (trace is None or answer["problem"]):
-            raise AssertionError(f"{scene.name} fails without a kill: {answer['problem']}")
-        return trace, answer
+        return length, answer
 
     def _ask(self, survivor, parity, finished, answer):
         """Both of them, who comes first alternating."""
@@ -310,51 +310,53 @@ class Stage:
                 return
 
 
-def chosen(points, steps, changes):
-    """Which points to kill at: "all", "changes" (one for each state that
-    others can tell apart), or at most so many of them, spread evenly, with
-    points between where there is room."""
+def chosen(points, steps, events):
+    """Where to kill, as [kind, number]: "all" instructions; "events", which
+    leaves out instructions between which nobody sees a difference; or at most
+    so many points of both kinds, spread evenly, and of single steps no more
+    than take about a second."""
     if points == "all":
-        return list(range(1, steps + 1))
-    if points == "changes":
-        return changes
-    few = _spread(changes, max(1, points * 2 // 3))
-    others = sorted(set(range(1, steps + 1)) - set(few))
-    return sorted({*few, *_spread(others, points - len(few))})
+        return [["step", number] for number in range(1, steps + 2)]
+    if points == "events":
+        return [["event", number] for number in range(1, events + 2)]
+    few = _spread(range(1, events + 2), max(1, points * 2 // 3))
+    affordable = _STEPS_A_SECOND * 2 // (steps + 1)
+    others = _spread(range(1, steps + 2), min(points - len(few), affordable))
+    return [["event", number] for number in few] + [["step", number] for number in others]
+
+
+_STEPS_A_SECOND = 70_000
 
 
 def _spread(numbers, count):
     if len(numbers) <= count:
-        return numbers
+        return list(numbers)
     if count <= 1:
-        return numbers[:count]
+        return list(numbers[:count])
     return sorted({numbers[i * (len(numbers) - 1) // (count - 1)] for i in range(count)})
 
 
-def play(scene, points, seconds=None, say=lambda report: None):
-    """Kill a scene at the chosen points, here.  `say` hears of progress."""
+def play(scene, points, seconds=None):
+    """Kill a scene at the chosen points, with its stage in this process."""
     started, report, stage = time.monotonic(), Report(scene.name), Stage(scene)
-    report.steps, stores, calls = stage.trace()
-    changes = stepping.Trace(None, report.steps, stores, calls).changes()
-    report.changes = len(changes)
-    committed = None
-    for point in chosen(points, report.steps, changes):
-        answer = stage.kill(point)
+    report.steps, report.events = stage.length("step"), stage.length("event")
+    committed = {}
+    for kind, number in chosen(points, report.steps, report.events):
+        answer = stage.kill(kind, number)
         report.points += 1
         report.beyond += answer["beyond"]
         report.slowest = max(report.slowest, answer["seconds"])
         problem, outcome = answer["problem"], answer["outcome"]
         if outcome == "before":
             report.before += 1
-            if committed is not None and scene.monotone and not problem:
-                problem = f"took place at point {committed}, and not at this later one"
+            if kind in committed and scene.monotone and not problem:
+                problem = f"took place at {kind} {committed[kind]}, and not at this later one"
         elif outcome == "after":
             report.after += 1
-            committed = point if committed is None else committed
+            committed.setdefault(kind, number)
         if problem:
-            report.failures.append([point, problem])
+            report.failures.append([f"{kind} {number}", problem])
         report.seconds = time.monotonic() - started
-        say(report)
         if len(report.failures) >= 20 or (seconds and report.seconds > seconds):
             break
     return report

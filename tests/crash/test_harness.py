@@ -42,13 +42,14 @@ def test_a_store_published_too_early_is_caught(planted):
 def test_the_same_ring_in_the_right_order_passes_at_every_instruction(planted):
     report = swept("Right", planted)
     assert report.failures == []
-    assert report.points == report.steps > report.changes > 3
-    assert report.before and report.after and not report.beyond
+    assert report.points == report.steps + 1 > report.events + 1 > 3
+    assert report.before and report.after and report.beyond == 1
 
 
-def test_the_planted_fault_is_found_at_the_states_that_differ_alone(planted):
-    report = swept("Wrong", planted, "changes")
-    assert report.failures and report.points == report.changes
+def test_the_planted_fault_is_found_by_leaping_from_event_to_event(planted):
+    report = swept("Wrong", planted, "events")
+    assert report.failures and report.points == report.events + 1
+    assert swept("Right", planted, "events").failures == []
 
 
 def test_a_survivor_that_hangs_is_reported_with_its_stack(planted):
@@ -84,6 +85,9 @@ def test_a_call_is_counted_alike_each_time_and_dies_at_the_chosen_instruction():
     assert wait_status(lambda: stepping.kill_at(steps, os.getppid, library=LIBC)) == signal.SIGKILL
     assert wait_status(lambda: stepping.kill_at(steps + 1, os.getppid, library=LIBC)) == 0
     assert stepping.trace(os.getppid, library=LIBC).calls
+    assert stepping.events(os.getppid) == 1
+    assert wait_status(lambda: stepping.kill_at_event(1, os.getppid)) == signal.SIGKILL
+    assert wait_status(lambda: stepping.kill_at_event(2, os.getppid)) == 0
 
 
 def test_a_child_forked_in_a_stepped_call_is_not_stepped():
@@ -94,6 +98,7 @@ def test_a_child_forked_in_a_stepped_call_is_not_stepped():
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     assert stepping.trace(fork, library=LIBC).result == sum(range(1000)) % 100
+    assert stepping.events(fork) >= 2
 
 
 @pytest.fixture
@@ -112,13 +117,14 @@ def test_stores_to_shared_mappings_are_seen_and_private_ones_are_not(planted, ri
     callable, *args = ring.operation()
     trace = stepping.trace(callable, *args, library=str(planted))
     assert 2 <= len(trace.stores) <= 6 and trace.calls == []
-    assert trace.changes()[0] == 1 and len(trace.changes()) == len(trace.stores) + 1
+    assert stepping.events(callable, *args) == len(trace.stores)
 
 
 def test_stepping_survives_blocked_signals_and_leaves_the_mask_alone(planted, ring):
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     trace = stepping.trace(ring.code.holding, ctypes.c_void_p(ring.address), library=str(planted))
     assert trace.result == 0 and len(trace.stores) == 1 and len(trace.calls) == 2
+    assert stepping.events(ring.code.holding, ctypes.c_void_p(ring.address)) == 3
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Members: joining, forking, clearing away the dead."""
 
-import contextlib
 import os
 import signal
 
@@ -83,15 +82,10 @@ class JoinAfterDeath(Join):
 class Sweep(Join):
     name = "member.sweep of two dead"
 
-    def create(self):
-        _core.owner()
-        die_holding(_core.owner)
-        die_holding(_core.owner)
-
     def attach(self):
-        with contextlib.suppress(AttributeError):
-            del self.tag
         _core.owner()
+        die_holding(_core.owner)
+        die_holding(_core.owner)
 
     def operation(self):
         return (_core.sweep,)
@@ -124,6 +118,8 @@ class ForkedChild(Join):
 
     def operation(self):
         if os.fork():
-            os.wait()
-            os._exit(0)
+            _pid, status = os.wait()
+            if os.WIFSIGNALED(status):
+                os.kill(os.getpid(), os.WTERMSIG(status))
+            os._exit(os.WEXITSTATUS(status))
         return (_core.owner,)

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every operation, killed at a bounded choice of points.
+
+All of them: python -m ipcsys.testing.campaign --all"""
+
+import pytest
+
+from ipcsys.testing import scenes, sweeping
+
+POINTS = 60
+SECONDS = 10  # for one operation; the campaign has no such bound
+
+
+@pytest.mark.parametrize("scene", scenes.every().items(), ids=lambda scene: scene[0])
+def test_survivors_go_on_wherever_the_victim_is_killed(scene, namespace):
+    _name, spec = scene
+    report = sweeping.sweep(spec, POINTS, SECONDS)
+    assert report.failures == []
+    assert report.points > 2 and report.beyond >= 1
