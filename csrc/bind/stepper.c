@@ -11,8 +11,7 @@
  * kept write-protected, so that each store faults) and system calls (which
  * the kernel turns into SIGSYS).  Between two events a death looks the same to
  * everybody else, so dying before each event is as good as dying at every
- * instruction.  step() counts instructions and notes which are events; leap()
- * counts events alone, runs at full speed between them and steps only over
+ * instruction.  Leaping runs at full speed between events and steps only over
  * the event itself.
  *
  * What stepping would break, and what the handler does about it:
@@ -53,16 +52,11 @@
 #define MAX_TEXT 8
 #define MAX_SHARED 64
 #define MAX_OPEN 64
-#define MAX_EVENTS (1u << 20)
+#define MAX_EVENTS (1u << 16)
 
 typedef struct {
     uintptr_t first, last; /* [first, last) */
 } span;
-
-typedef struct {
-    uint32_t *steps;
-    uint32_t count;
-} events;
 
 static struct {
     volatile bool active;
@@ -80,7 +74,8 @@ static struct {
     int shareds;
     uintptr_t open[MAX_OPEN]; /* pages writable until the next trap */
     int opens;
-    events stores, calls;
+    uint32_t events[MAX_EVENTS]; /* numbers of the instructions that were one */
+    uint32_t event_count;
     long call; /* number of the system call just stepped over, or -1 */
     uint64_t call_flags;
     uint64_t call_length;
@@ -118,11 +113,11 @@ count(void)
 }
 
 static void
-note(events *list)
+note(void)
 {
-    if (list->count < MAX_EVENTS
-        && (list->count == 0 || list->steps[list->count - 1] != self.steps)) {
-        list->steps[list->count++] = (uint32_t)self.steps;
+    uint32_t so_far = self.event_count;
+    if (so_far < MAX_EVENTS && (so_far == 0 || self.events[so_far - 1] != self.steps)) {
+        self.events[self.event_count++] = (uint32_t)self.steps;
     }
 }
 
@@ -197,7 +192,7 @@ before_call(greg_t *regs)
     self.call_flags = (uint64_t)regs[REG_R10];
     self.call_length = (uint64_t)regs[REG_RSI];
     if (self.inside) {
-        note(&self.calls);
+        note();
     }
     if (self.tracing) {
         if (self.call == SYS_munmap) {
@@ -267,7 +262,7 @@ halve_string(greg_t *regs)
             count();
         }
         else if (self.inside) {
-            note(&self.stores);
+            note();
         }
     }
     unit = (opcode & 1) == 0 ? 1 : unit == 8 ? 8 : 4;
@@ -355,7 +350,7 @@ on_fault(int signal, siginfo_t *info, void *context)
             regs[REG_EFL] |= TRAP_FLAG;
         }
         else if (mine && self.inside) {
-            note(&self.stores);
+            note();
         }
         open_page(at & -(uintptr_t)PAGE);
         return;
@@ -444,7 +439,7 @@ stepped(PyObject *callable, PyObject *args)
     self.steps = 0;
     self.call = -1;
     self.opens = 0;
-    self.stores.count = self.calls.count = 0;
+    self.event_count = 0;
     self.thread = syscall(SYS_gettid);
     self.thread_pointer = thread_pointer();
     install();
@@ -501,27 +496,29 @@ read_spans(PyObject *list, span *spans, int limit)
 }
 
 static PyObject *
-list_of(const events *list)
+list_of_events(void)
 {
-    PyObject *result = PyList_New(list->count);
-    for (uint32_t i = 0; result != NULL && i < list->count; i++) {
-        PyObject *step = PyLong_FromUnsignedLong(list->steps[i]);
+    PyObject *list = PyList_New(self.event_count);
+    for (uint32_t i = 0; list != NULL && i < self.event_count; i++) {
+        PyObject *step = PyLong_FromUnsignedLong(self.events[i]);
         if (step == NULL) {
-            Py_CLEAR(result);
+            Py_CLEAR(list);
             break;
         }
-        PyList_SET_ITEM(result, i, step);
+        PyList_SET_ITEM(list, i, step);
     }
-    return result;
+    return list;
 }
 
 PyDoc_STRVAR(step_doc,
 "step(callable, args, text, shared=None, stop=0)\n--\n\n"
-"Call callable(*args) instruction by instruction.\n\n"
-"Returns (result, steps, stores, calls): how many instructions ran inside the\n"
+"Call callable(*args) instruction by instruction; with text=None, from event\n"
+"to event (Linux 5.11).\n\n"
+"Returns (result, length, events): how many instructions ran inside the\n"
 "address ranges `text` or below them, and the numbers (from 1) of those that\n"
-"stored into the mappings `shared` (None: not watched) and of those that are\n"
-"system calls.  With `stop`, the process kills itself before that instruction.");
+"stored into the mappings `shared` (None: not watched) or are system calls;\n"
+"or how many events there were.  With `stop`, the process kills itself before\n"
+"that instruction or event.");
 
 static PyObject *
 stepper_step(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -534,14 +531,15 @@ stepper_step(PyObject *module, PyObject *args, PyObject *kwargs)
                                      &arguments, &text, &shared, &stop)) {
         return NULL;
     }
-    if (self.active) {
-        PyErr_SetString(PyExc_RuntimeError, "a call is being stepped already");
+    if (self.active || (text == Py_None && shared == Py_None)) {
+        PyErr_SetString(PyExc_RuntimeError, self.active ? "a call is being stepped already"
+                                                        : "neither text nor mappings to watch");
         return NULL;
     }
     self.stop = stop;
-    self.leaping = false;
+    self.leaping = text == Py_None;
     self.tracing = shared != Py_None;
-    self.texts = read_spans(text, self.text, MAX_TEXT);
+    self.texts = self.leaping ? 0 : read_spans(text, self.text, MAX_TEXT);
     self.shareds = self.tracing ? read_spans(shared, self.shared, MAX_SHARED / 2) : 0;
     if (self.texts < 0 || self.shareds < 0) {
         return NULL;
@@ -550,88 +548,37 @@ stepper_step(PyObject *module, PyObject *args, PyObject *kwargs)
     if (result == NULL) {
         return NULL;
     }
-    PyObject *stores = list_of(&self.stores), *calls = list_of(&self.calls);
-    if (stores == NULL || calls == NULL) {
+    PyObject *events = list_of_events();
+    if (events == NULL) {
         Py_DECREF(result);
-        Py_XDECREF(stores);
-        Py_XDECREF(calls);
         return NULL;
     }
-    return Py_BuildValue("NKNN", result, (unsigned long long)self.steps, stores, calls);
-}
-
-PyDoc_STRVAR(leap_doc,
-"leap(callable, args, shared, stop=0)\n--\n\n"
-"Call callable(*args) and count its events: stores into the mappings `shared`\n"
-"(and such as it makes) and system calls.  Returns (result, events).  With\n"
-"`stop`, the process kills itself before that event.  Needs Linux 5.11.");
-
-static PyObject *
-stepper_leap(PyObject *module, PyObject *args, PyObject *kwargs)
-{
-    (void)module;
-    static char *names[] = {"callable", "args", "shared", "stop", NULL};
-    PyObject *callable, *arguments, *shared;
-    unsigned long long stop = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O|K:leap", names, &callable, &PyTuple_Type,
-                                     &arguments, &shared, &stop)) {
-        return NULL;
-    }
-    if (self.active) {
-        PyErr_SetString(PyExc_RuntimeError, "a call is being stepped already");
-        return NULL;
-    }
-    self.stop = stop;
-    self.leaping = self.tracing = true;
-    self.texts = 0;
-    self.shareds = read_spans(shared, self.shared, MAX_SHARED / 2);
-    if (self.shareds < 0) {
-        return NULL;
-    }
-    PyObject *result = stepped(callable, arguments);
-    if (result == NULL) {
-        return NULL;
-    }
-    return Py_BuildValue("NK", result, (unsigned long long)self.steps);
+    return Py_BuildValue("NKN", result, (unsigned long long)self.steps, events);
 }
 
 static PyMethodDef functions[] = {
-    {"leap", (PyCFunction)(void (*)(void))stepper_leap, METH_VARARGS | METH_KEYWORDS, leap_doc},
     {"step", (PyCFunction)(void (*)(void))stepper_step, METH_VARARGS | METH_KEYWORDS, step_doc},
     {NULL, NULL, 0, NULL},
 };
-
-static int
-stepper_exec(PyObject *module)
-{
-    (void)module;
-    for (int i = 0; i < 2; i++) {
-        events *list = i == 0 ? &self.stores : &self.calls;
-        if (list->steps == NULL) {
-            list->steps = calloc(MAX_EVENTS, sizeof(*list->steps));
-        }
-        if (list->steps == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-    }
-    return 0;
-}
 
 #else
 
 static PyMethodDef functions[] = {{NULL, NULL, 0, NULL}};
 
+#endif
+
 static int
 stepper_exec(PyObject *module)
 {
     (void)module;
+#if defined(__x86_64__) && defined(__linux__)
+    return 0;
+#else
     PyErr_SetString(PyExc_ImportError,
                     "ipcsys._stepper steps by the x86-64 trap flag: it works on x86-64 Linux only");
     return -1;
-}
-
 #endif
+}
 
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, (void *)stepper_exec},

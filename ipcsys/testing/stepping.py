@@ -7,14 +7,13 @@ library (the core, as a rule) and whatever it calls.
 
 from typing import NamedTuple
 
-from ipcsys._stepper import leap, step
+from ipcsys._stepper import step
 
 
 class Trace(NamedTuple):
     result: object
     steps: int  # instructions counted
-    stores: list  # numbers of those that stored to shared memory
-    calls: list  # numbers of those that are system calls
+    events: list  # numbers of those that stored to shared memory or are system calls
 
 
 def _mappings():
@@ -65,10 +64,10 @@ def kill_at(point, callable, *args, library=None):
 def events(callable, *args):
     """Call at full speed, and say how many events that took: stores to shared
     memory and system calls.  Between two of them nobody sees a difference."""
-    return leap(callable, args, shared_memory())[1]
+    return step(callable, args, None, shared_memory())[1]
 
 
 def kill_at_event(event, callable, *args):
     """Call, and die by SIGKILL before the given event (from 1).  Returns the
     result where the call ends sooner."""
-    return leap(callable, args, shared_memory(), event)[0]
+    return step(callable, args, None, shared_memory(), event)[0]

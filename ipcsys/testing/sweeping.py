@@ -28,7 +28,7 @@ import time
 import traceback
 from dataclasses import asdict, dataclass, field
 
-from ipcsys._stepper import leap, step
+from ipcsys._stepper import step
 from ipcsys.testing import stepping
 
 LATE = 8.0  # seconds that any one answer may take
@@ -222,7 +222,7 @@ def _victim(scene, text, kind, number):
         callable, *args = scene.operation()
         shared, args = stepping.shared_memory(), tuple(args)
         if kind == "event":
-            length = leap(callable, args, shared, number)[1]
+            length = step(callable, args, None, shared, number)[1]
         else:
             length = step(callable, args, text, None, number)[1]
         answers.write(json.dumps(length) + "\n")
@@ -314,13 +314,13 @@ def chosen(points, steps, events):
     """Where to kill, as [kind, number]: "all" instructions; "events", which
     leaves out instructions between which nobody sees a difference; or at most
     so many points of both kinds, spread evenly, and of single steps no more
-    than take about a second."""
+    than take about half a second."""
     if points == "all":
         return [["step", number] for number in range(1, steps + 2)]
     if points == "events":
         return [["event", number] for number in range(1, events + 2)]
     few = _spread(range(1, events + 2), max(1, points * 2 // 3))
-    affordable = _STEPS_A_SECOND * 2 // (steps + 1)
+    affordable = _STEPS_A_SECOND // (steps + 1)
     others = _spread(range(1, steps + 2), min(points - len(few), affordable))
     return [["event", number] for number in few] + [["step", number] for number in others]
 
