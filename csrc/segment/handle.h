@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The process-local side of a segment, for the files of this room.  One for
+ * each file and process, however often it is opened. */
+#ifndef IPS_SEGMENT_HANDLE_H
+#define IPS_SEGMENT_HANDLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/checked.h"
+#include "segment/layout.h"
+#include "segment/segment.h"
+
+/* Where a nested begin stood. */
+typedef struct {
+    ips_savepoint savepoint;
+    uint64_t deferred; /* heap.deferred then */
+    uint64_t cells;    /* fresh_count then */
+} ips_level;
+
+struct ips_segment {
+    /* constant while open */
+    ips_object *object;
+    uint8_t *base;
+    ips_segment_shm *shm;
+    uint64_t heap_start;
+    uint64_t max_size;
+    uint64_t run_size;  /* bytes of a run of small blocks */
+    ips_segment *next;  /* of this process's segments; under their mutex */
+    uint32_t handles;   /* likewise */
+
+    /* Which thread of which member is inside; the rest is that thread's. */
+    _Atomic uint64_t holder;
+    ips_owner owner;
+    uint32_t depth;
+    uint64_t size;         /* heap.size, checked */
+    uint64_t *fresh;       /* cells allocated by this transaction */
+    uint64_t fresh_count, fresh_capacity;
+    ips_level levels[IPS_TX_DEPTH];
+    ips_journal journal;
+};
+
+static inline ips_heap_shm *
+ips_heap_of(const ips_segment *segment)
+{
+    return &segment->shm->heap;
+}
+
+/* For this room, where fixed words are journaled too. */
+static inline void
+ips_set(ips_segment *segment, uint64_t *word, uint64_t value)
+{
+    ips_journal_set(&segment->journal, word, value);
+}
+
+/* A number never given out before; scattered so that bytes which are not it
+ * are not taken for it.  Never 0. */
+static inline uint64_t
+ips_serial_next(ips_segment *segment)
+{
+    /* relaxed: only the lock's holder gets here. */
+    _Atomic uint64_t *serial = (_Atomic uint64_t *)&segment->shm->serial;
+    uint64_t next = atomic_load_explicit(serial, memory_order_relaxed) + 1;
+    atomic_store_explicit(serial, next, memory_order_relaxed);
+    return next;
+}
+
+static inline uint64_t
+ips_generation_of(uint64_t serial)
+{
+    return serial * UINT64_C(0x9e3779b97f4a7c15); /* odd, so one to one */
+}
+
+/* segment.c: read heap.size, check it against the geometry and the file. */
+IPS_MUST_CHECK int ips_segment_measure(ips_segment *segment);
+
+const char *ips_segment_title(const ips_segment *segment);
+
+/* transaction.c: journaled memory for this room, and the touch of versions
+ * that lie outside the heap. */
+IPS_MUST_CHECK int ips_tx_require(const ips_segment *segment);
+
+#endif

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "segment/heap.h"
+
+#include "segment/stable.h"
+
+#define FINE_CLASSES 15u    /* 32, 48, ... 256 bytes; then four to each doubling */
+#define SMALL_CLASSES 27u   /* the last: 2048 */
+#define LARGEST_SMALL UINT64_C(2048)
+#define STORES 16           /* more than any one operation makes, chunks aside */
+#define STEP_ROOM 160       /* stores for which a step of working off has room */
+
+_Static_assert(SMALL_CLASSES <= IPS_CLASSES, "a list of runs for each class");
+
+uint64_t
+ips_class_size(unsigned class)
+{
+    if (class < FINE_CLASSES) {
+        return 32 + class * UINT64_C(16);
+    }
+    if (class >= SMALL_CLASSES) {
+        return 0;
+    }
+    unsigned coarse = class - FINE_CLASSES;
+    return (UINT64_C(64) << coarse / 4) * (5 + coarse % 4);
+}
+
+static unsigned
+class_of(uint64_t total)
+{
+    if (total <= 256) {
+        return total <= 32 ? 0 : (unsigned)((total + 15) / 16 - 2);
+    }
+    unsigned log = 63u - (unsigned)__builtin_clzll(total - 1); /* 8: 257..512 */
+    return FINE_CLASSES + (log - 8) * 4 + (unsigned)((total - 1) >> (log - 2) & 3);
+}
+
+uint64_t
+ips_run_capacity(uint64_t run_size, unsigned class)
+{
+    uint64_t blocks = (run_size - IPS_RUN_BLOCKS) / ips_class_size(class);
+    return blocks < 0xffff ? blocks : 0xfffe;
+}
+
+static uint64_t *
+run_word_of(const ips_chunk *run)
+{
+    return (uint64_t *)(run->shm + 1);
+}
+
+static uint64_t
+run_word_make(const ips_run_word *word)
+{
+    return word->head | word->given << 16 | word->live << 32 | word->class << 48;
+}
+
+static uint64_t *
+tag_in_run(const ips_chunk *run, uint64_t total, uint64_t index)
+{
+    return (uint64_t *)((uint8_t *)run->shm + IPS_RUN_BLOCKS + index * total);
+}
+
+static void
+count(ips_segment *segment, int64_t bytes, int64_t blocks)
+{
+    ips_heap_shm *heap = ips_heap_of(segment);
+    ips_set(segment, &heap->used, heap->used + (uint64_t)bytes);
+    ips_set(segment, &heap->blocks, heap->blocks + (uint64_t)blocks);
+}
+
+/* --- finding blocks */
+
+static bool
+small_block_at(const ips_segment *segment, uint64_t offset, ips_block *out)
+{
+    unsigned class = ips_tag_class(out->seen);
+    uint64_t index = ips_tag_index(out->seen);
+    out->total = ips_class_size(class);
+    uint64_t distance = IPS_RUN_BLOCKS + 8 + index * out->total;
+    if (out->total == 0 || distance > offset ||
+        !ips_chunk_at(segment, offset - distance, &out->chunk) ||
+        out->chunk.state != IPS_CHUNK_RUN) {
+        return false;
+    }
+    ips_run_word word = ips_run_read(*run_word_of(&out->chunk));
+    return word.class == class && index < word.given &&
+           word.given <= ips_run_capacity(out->chunk.size, class);
+}
+
+bool
+ips_block_at(const ips_segment *segment, uint64_t offset, ips_block *out)
+{
+    if (offset % 16 != 0 || offset < segment->heap_start + IPS_BIG_PAYLOAD ||
+        offset >= segment->size) {
+        return false;
+    }
+    out->tag = (uint64_t *)(segment->base + offset - 8);
+    out->seen = *out->tag;
+    unsigned status = ips_tag_status(out->seen);
+    if (status != IPS_TAG_ALLOCATED && status != IPS_TAG_PENDING) {
+        return false;
+    }
+    if (ips_tag_class(out->seen) == IPS_CLASS_BIG) {
+        bool found = ips_chunk_at(segment, offset - IPS_BIG_PAYLOAD, &out->chunk) &&
+                     out->chunk.state == IPS_CHUNK_BIG;
+        out->total = out->chunk.size;
+        return found;
+    }
+    if (ips_tag_class(out->seen) == IPS_CLASS_STABLE) {
+        return ips_stable_at(segment, offset, out);
+    }
+    return small_block_at(segment, offset, out);
+}
+
+size_t
+ips_block_size(ips_segment *segment, ips_offset offset)
+{
+    ips_block block;
+    if (!ips_block_at(segment, offset, &block) ||
+        ips_tag_status(block.seen) != IPS_TAG_ALLOCATED) {
+        return 0;
+    }
+    if (ips_tag_class(block.seen) == IPS_CLASS_BIG) {
+        return block.total - IPS_BIG_PAYLOAD;
+    }
+    return ips_tag_class(block.seen) == IPS_CLASS_STABLE ? IPS_STABLE_SIZE : block.total - 8;
+}
+
+/* --- allocation */
+
+static int
+release_run(ips_segment *segment, const ips_chunk *run, unsigned class)
+{
+    ips_heap_shm *heap = ips_heap_of(segment);
+    uint64_t blocks = ips_run_capacity(run->size, class) * ips_class_size(class);
+    int status = ips_chunk_unlink(segment, &heap->runs[class], run);
+    if (status < 0) {
+        return status;
+    }
+    ips_set(segment, &heap->overhead, heap->overhead - (run->size - blocks));
+    return ips_chunk_free(segment, run);
+}
+
+/* The heap is full: give the empty runs back that their classes keep.  They
+ * were empty before this transaction, whose frees are still to come.  1 if
+ * there were any. */
+static int
+release_empty_runs(ips_segment *segment)
+{
+    int found = 0;
+    uint64_t steps = segment->size / IPS_CHUNK_UNIT;
+    for (unsigned class = 0; class < SMALL_CLASSES; class++) {
+        uint64_t offset = ips_heap_of(segment)->runs[class];
+        for (; offset != 0 && steps > 0; steps--) {
+            ips_chunk run;
+            if (!ips_chunk_at(segment, offset, &run) || run.state != IPS_CHUNK_RUN) {
+                return ips_heap_damaged(segment, "a run", offset);
+            }
+            offset = run.shm->next;
+            if (ips_run_read(*run_word_of(&run)).live != 0) {
+                continue;
+            }
+            int status = ips_journal_reserve(&segment->journal, STORES);
+            status = status < 0 ? status : release_run(segment, &run, class);
+            if (status < 0) {
+                return status;
+            }
+            found = 1;
+        }
+    }
+    return found;
+}
+
+/* A chunk, by all means. */
+static int
+chunk_by_force(ips_segment *segment, uint64_t size, unsigned state, ips_chunk *out)
+{
+    int status = ips_chunk_alloc(segment, size, state, out);
+    if (status == IPS_ESEGFULL || status == IPS_ENOSPACE) {
+        int released = release_empty_runs(segment);
+        if (released < 0) {
+            return released;
+        }
+        status = released == 1 ? ips_chunk_alloc(segment, size, state, out) : status;
+    }
+    return status;
+}
+
+static int
+new_run(ips_segment *segment, unsigned class, ips_chunk *out)
+{
+    ips_heap_shm *heap = ips_heap_of(segment);
+    uint64_t total = ips_class_size(class);
+    uint64_t size = segment->run_size;
+    int status = chunk_by_force(segment, size, IPS_CHUNK_RUN, out);
+    while (status == IPS_ESEGFULL && size / 2 >= IPS_RUN_BLOCKS + total) {
+        size = ips_align_up(size / 2, IPS_CHUNK_UNIT);
+        status = ips_chunk_alloc(segment, size, IPS_CHUNK_RUN, out);
+    }
+    if (status == 0) {
+        status = ips_journal_reserve(&segment->journal, STORES);
+    }
+    if (status < 0) {
+        return status;
+    }
+    ips_run_word word = {.class = class};
+    ips_set(segment, run_word_of(out), run_word_make(&word));
+    ips_set(segment, &heap->overhead,
+            heap->overhead + size - ips_run_capacity(size, class) * total);
+    return ips_chunk_push(segment, &heap->runs[class], out);
+}
+
+/* The tag of the next block of `run`, and its new word in *word. */
+static uint64_t *
+take_from_run(const ips_chunk *run, unsigned class, ips_run_word *word, uint64_t *index)
+{
+    uint64_t total = ips_class_size(class);
+    uint64_t capacity = ips_run_capacity(run->size, class);
+    if (word->class != class || word->given > capacity || word->live >= capacity) {
+        return NULL;
+    }
+    if (word->head == 0) {
+        *index = word->given++;
+        return *index < capacity ? tag_in_run(run, total, *index) : NULL;
+    }
+    *index = word->head - 1;
+    if (*index >= word->given) {
+        return NULL;
+    }
+    uint64_t *tag = tag_in_run(run, total, *index);
+    uint64_t seen = *tag;
+    word->head = ips_tag_link(seen);
+    bool sound = ips_tag_status(seen) == IPS_TAG_FREE && ips_tag_class(seen) == class &&
+                 ips_tag_index(seen) == *index && word->head <= word->given;
+    return sound ? tag : NULL;
+}
+
+static int
+alloc_small(ips_segment *segment, unsigned class, ips_offset *out)
+{
+    ips_heap_shm *heap = ips_heap_of(segment);
+    ips_chunk run;
+    uint64_t first = heap->runs[class];
+    int status = ips_journal_reserve(&segment->journal, STORES);
+    if (status == 0 && first == 0) {
+        status = new_run(segment, class, &run);
+    } else if (status == 0 && (!ips_chunk_at(segment, first, &run) || run.state != IPS_CHUNK_RUN)) {
+        status = ips_heap_damaged(segment, "a run", first);
+    }
+    if (status < 0) {
+        return status;
+    }
+    ips_run_word word = ips_run_read(*run_word_of(&run));
+    bool fresh = word.head == 0;
+    uint64_t index;
+    uint64_t *tag = take_from_run(&run, class, &word, &index);
+    if (tag == NULL) {
+        return ips_heap_damaged(segment, "the free blocks of the run", run.offset);
+    }
+    word.live++;
+    uint64_t value = ips_tag_make(IPS_TAG_ALLOCATED, class, index, 0);
+    if (fresh) {
+        *tag = value; /* no tag was there: "given" makes it one */
+    } else {
+        ips_set(segment, tag, value);
+    }
+    ips_set(segment, run_word_of(&run), run_word_make(&word));
+    count(segment, (int64_t)ips_class_size(class), 1);
+    *out = (uint64_t)((uint8_t *)(tag + 1) - segment->base);
+    if (word.head == 0 && word.given == ips_run_capacity(run.size, class)) {
+        return ips_chunk_unlink(segment, &heap->runs[class], &run);
+    }
+    return IPS_OK;
+}
+
+static int
+alloc_big(ips_segment *segment, uint64_t size, ips_offset *out)
+{
+    ips_chunk chunk;
+    uint64_t total = ips_align_up(size + IPS_BIG_PAYLOAD, IPS_CHUNK_UNIT);
+    int status = chunk_by_force(segment, total, IPS_CHUNK_BIG, &chunk);
+    if (status == 0) {
+        status = ips_journal_reserve(&segment->journal, STORES);
+    }
+    if (status < 0) {
+        return status;
+    }
+    ips_set(segment, &chunk.shm->previous, ips_tag_make(IPS_TAG_ALLOCATED, IPS_CLASS_BIG, 0, 0));
+    count(segment, (int64_t)total, 1);
+    *out = chunk.offset + IPS_BIG_PAYLOAD;
+    return IPS_OK;
+}
+
+int
+ips_tx_alloc(ips_segment *segment, size_t size, ips_offset *out)
+{
+    int status = ips_tx_require(segment);
+    if (status < 0) {
+        return status;
+    }
+    uint64_t total = (uint64_t)size + 8;
+    if (total <= LARGEST_SMALL && total <= segment->run_size / 8) {
+        return alloc_small(segment, class_of(total), out);
+    }
+    if (size > segment->max_size) {
+        return ips_fail(IPS_ESEGFULL, "'%s' can never hold %llu bytes; its limit is %llu",
+                        ips_segment_title(segment), (unsigned long long)size,
+                        (unsigned long long)segment->max_size);
+    }
+    return alloc_big(segment, size, out);
+}
+
+/* --- freeing */
+
+int
+ips_tx_free(ips_segment *segment, ips_offset offset)
+{
+    ips_heap_shm *heap = ips_heap_of(segment);
+    ips_block block;
+    int status = ips_tx_require(segment);
+    if (status == 0) {
+        status = ips_journal_reserve(&segment->journal, 1);
+    }
+    if (status < 0) {
+        return status;
+    }
+    if (!ips_block_at(segment, offset, &block) ||
+        ips_tag_status(block.seen) != IPS_TAG_ALLOCATED) {
+        return ips_heap_damaged(segment, "freeing what is no allocated block", offset);
+    }
+    /* deferring; tag; chain: see ips_heap_recall for each gap between them. */
+    _Atomic uint64_t *deferring = (_Atomic uint64_t *)&segment->shm->deferring;
+    atomic_store_explicit(deferring, offset, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst);
+    uint64_t pending = ips_tag_make(IPS_TAG_PENDING, ips_tag_class(block.seen),
+                                    ips_tag_index(block.seen), heap->deferred / 16);
+    atomic_store_explicit((_Atomic uint64_t *)block.tag, pending, memory_order_relaxed);
+    ips_set(segment, &heap->deferred, offset);
+    return IPS_OK;
+}
+
+/* ALLOCATED again, the link kept so that a walk cut short can be repeated. */
+static bool
+recall(const ips_segment *segment, uint64_t offset, uint64_t *next)
+{
+    ips_block block;
+    if (!ips_block_at(segment, offset, &block)) {
+        return false;
+    }
+    *next = ips_tag_link(block.seen) * 16;
+    uint64_t tag = (block.seen & ~UINT64_C(3)) | IPS_TAG_ALLOCATED;
+    atomic_store_explicit((_Atomic uint64_t *)block.tag, tag, memory_order_relaxed);
+    return true;
+}
+
+void
+ips_heap_recall(ips_segment *segment, uint64_t stop)
+{
+    uint64_t offset = ips_heap_of(segment)->deferred;
+    uint64_t next = segment->shm->deferring;
+    /* The block whose tag may have changed without being chained: being
+     * ALLOCATED again is right for it, chained or not. */
+    if (next != 0 && stop == 0) {
+        (void)recall(segment, next, &next);
+    }
+    for (uint64_t steps = segment->size / 32; offset != stop && offset != 0 && steps > 0; steps--) {
+        if (!recall(segment, offset, &next)) {
+            return; /* damage: check() will find the rest of the chain */
+        }
+        offset = next;
+    }
+}
+
+static int
+give_back_small(ips_segment *segment, const ips_block *block)
+{
+    ips_heap_shm *heap = ips_heap_of(segment);
+    const ips_chunk *run = &block->chunk;
+    unsigned class = ips_tag_class(block->seen);
+    uint64_t index = ips_tag_index(block->seen);
+    ips_run_word word = ips_run_read(*run_word_of(run));
+    bool was_full = word.head == 0 && word.given == ips_run_capacity(run->size, class);
+    if (word.live == 0) {
+        return ips_heap_damaged(segment, "the count of the run", run->offset);
+    }
+    ips_set(segment, block->tag, ips_tag_make(IPS_TAG_FREE, class, index, word.head));
+    word.head = index + 1;
+    word.live--;
+    ips_set(segment, run_word_of(run), run_word_make(&word));
+    count(segment, -(int64_t)block->total, -1);
+    if (was_full) {
+        return ips_chunk_push(segment, &heap->runs[class], run);
+    }
+    if (word.live == 0 && (run->shm->next != 0 || run->shm->previous != 0)) {
+        return release_run(segment, run, class);
+    }
+    return IPS_OK;
+}
+
+static int
+give_back(ips_segment *segment, uint64_t offset)
+{
+    ips_block block;
+    int status = ips_journal_reserve(&segment->journal, STORES);
+    if (status < 0) {
+        return status;
+    }
+    if (!ips_block_at(segment, offset, &block) || ips_tag_status(block.seen) != IPS_TAG_PENDING) {
+        return ips_heap_damaged(segment, "a block to be freed", offset);
+    }
+    ips_set(segment, &ips_heap_of(segment)->deferred, ips_tag_link(block.seen) * 16);
+    if (ips_tag_class(block.seen) == IPS_CLASS_BIG) {
+        count(segment, -(int64_t)block.total, -1);
+        return ips_chunk_free(segment, &block.chunk);
+    }
+    if (ips_tag_class(block.seen) == IPS_CLASS_STABLE) {
+        count(segment, -(int64_t)block.total, -1);
+        ips_stable_give_back(segment, &block);
+        return IPS_OK;
+    }
+    return give_back_small(segment, &block);
+}
+
+void
+ips_heap_work_off(ips_segment *segment)
+{
+    ips_heap_shm *heap = ips_heap_of(segment);
+    uint64_t steps = segment->size / 32;
+    for (; heap->deferred != 0 && steps > 0; steps--) {
+        if (segment->journal.words - segment->journal.used < STEP_ROOM) {
+            ips_journal_commit(&segment->journal);
+        }
+        if (give_back(segment, heap->deferred) < 0) {
+            ips_journal_undo(&segment->journal);
+            ips_journal_commit(&segment->journal);
+            break;
+        }
+    }
+    if (heap->deferred != 0) {
+        /* Damage.  The transaction stands; these blocks are lost to use until
+         * somebody repairs the segment: check() names them. */
+        ips_journal_commit(&segment->journal);
+        heap->deferred = 0;
+    }
+}

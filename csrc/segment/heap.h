@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Blocks: what ips_tx_alloc gives out.  Small ones lie in runs of one class,
+ * large ones are chunks of their own (segment/chunk.h).
+ *
+ * Each block has a tag, the word in front of its payload:
+ *
+ *   bits 0-1    0 none, 1 ALLOCATED, 2 FREE, 3 PENDING
+ *   bits 2-7    class; STABLE for a cell, BIG for a chunk of its own
+ *   bits 8-23   index in its run or cell chunk
+ *   bits 24-63  FREE in a run: index + 1 of the next free block, 0 the last;
+ *               FREE cell and PENDING: offset / 16 of the next payload;
+ *               else leftovers
+ *
+ * Byte map of a run (a chunk with state RUN):
+ *
+ *   0   chunk head 32
+ *   32  word        8  index + 1 of the first free block (bits 0-15), number
+ *                      of blocks ever given out (16-31), of blocks allocated
+ *                      (32-47), class (48-55)
+ *   40  blocks         each its tag and, 16-aligned, its payload
+ *
+ * Blocks beyond "ever given out" have no tag yet.  A run stands in its class's
+ * list while it has room; an empty one goes back to the chunks unless it is
+ * the last in its list.
+ *
+ * Freeing: the transaction only chains the block into heap.deferred and makes
+ * its tag PENDING.  These two words are what is not simply undone: before the
+ * journal is, the chain is walked and each tag made ALLOCATED again (the chain
+ * is kept, so the walk can be repeated).  `deferring` names the block between
+ * its tag's change and its place in the chain.  After the commit store the
+ * chain is worked off in journaled steps.  So memory freed in a transaction is
+ * never handed out in it, freeing needs no room in the journal, and a
+ * survivor either walks and undoes or works off the rest. */
+#ifndef IPS_SEGMENT_HEAP_H
+#define IPS_SEGMENT_HEAP_H
+
+#include <stdint.h>
+
+#include "segment/chunk.h"
+
+enum { IPS_TAG_ALLOCATED = 1, IPS_TAG_FREE = 2, IPS_TAG_PENDING = 3 };
+enum { IPS_CLASS_STABLE = 62, IPS_CLASS_BIG = 63 };
+
+#define IPS_RUN_BLOCKS 40u /* offset of the first tag in a run */
+#define IPS_BIG_PAYLOAD 32u
+
+static inline unsigned
+ips_tag_status(uint64_t tag)
+{
+    return (unsigned)(tag & 3);
+}
+
+static inline unsigned
+ips_tag_class(uint64_t tag)
+{
+    return (unsigned)(tag >> 2 & 63);
+}
+
+static inline uint64_t
+ips_tag_index(uint64_t tag)
+{
+    return tag >> 8 & 0xffff;
+}
+
+static inline uint64_t
+ips_tag_link(uint64_t tag)
+{
+    return tag >> 24;
+}
+
+static inline uint64_t
+ips_tag_make(unsigned status, unsigned class, uint64_t index, uint64_t link)
+{
+    return status | (uint64_t)class << 2 | index << 8 | link << 24;
+}
+
+/* A run's word, taken apart. */
+typedef struct {
+    uint64_t head, given, live, class;
+} ips_run_word;
+
+static inline ips_run_word
+ips_run_read(uint64_t word)
+{
+    return (ips_run_word){word & 0xffff, word >> 16 & 0xffff, word >> 32 & 0xffff,
+                          word >> 48 & 0xff};
+}
+
+/* Bytes of a class's blocks, tag included; 0 for a number that is no class. */
+uint64_t ips_class_size(unsigned class);
+uint64_t ips_run_capacity(uint64_t run_size, unsigned class);
+
+/* The allocated (or pending) block with payload at `offset`, checked. */
+typedef struct {
+    uint64_t *tag;
+    uint64_t seen;  /* the tag as read */
+    uint64_t total; /* bytes with the tag; of a big one, the chunk */
+    ips_chunk chunk; /* it lies in */
+} ips_block;
+bool ips_block_at(const ips_segment *segment, uint64_t offset, ips_block *out);
+
+/* Make the pending blocks from heap.deferred up to `stop` ALLOCATED again,
+ * for the undoing that follows.  Bounded; stops at what makes no sense. */
+void ips_heap_recall(ips_segment *segment, uint64_t stop);
+
+/* After the commit: give the pending blocks back, in steps. */
+void ips_heap_work_off(ips_segment *segment);
+
+/* The heap's invariants and its sums against a walk; call in a transaction. */
+IPS_MUST_CHECK int ips_heap_check(ips_segment *segment,
+    void (*report)(const char *line, void *context), void *context);
+
+#endif

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "segment/journal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RANGE_BIT UINT64_C(1) /* in an entry's offset word: more than one word */
+
+void
+ips_journal_open(ips_journal *journal, uint8_t *base, ips_journal_shm *shm, uint64_t *area,
+                 uint64_t words)
+{
+    memset(journal, 0, sizeof *journal);
+    journal->base = base;
+    journal->shm = shm;
+    journal->area = area;
+    journal->words = words;
+    journal->serial = 1; /* 0 marks an unused place of the table */
+}
+
+void
+ips_journal_close(ips_journal *journal)
+{
+    free(journal->log);
+    journal->log = NULL;
+}
+
+static void
+store_mark(ips_journal *journal)
+{
+    /* release: after the entries it makes valid; pairs with the acquire in
+     * ips_journal_take_up. */
+    atomic_store_explicit(&journal->shm->mark, journal->used * 8 | journal->phase,
+                          memory_order_release);
+}
+
+/* Begin a span in which each word needs its entry anew. */
+static void
+forget_known(ips_journal *journal)
+{
+    journal->serial++;
+    if (journal->serial == 0) {
+        memset(journal->known, 0, sizeof journal->known);
+        journal->serial = 1;
+    }
+}
+
+void
+ips_journal_begin(ips_journal *journal)
+{
+    journal->used = 0;
+    journal->touched = 0;
+    journal->phase = IPS_PHASE_ACTIVE;
+    journal->level = 0;
+    journal->last_level = 0;
+    journal->log_used = 0;
+    forget_known(journal);
+    /* relaxed: ordered by the release of the mark. */
+    atomic_store_explicit(&journal->shm->touched, 0, memory_order_relaxed);
+    store_mark(journal);
+}
+
+static int
+grow_log(ips_journal *journal, uint64_t need)
+{
+    uint64_t capacity = journal->log_capacity == 0 ? 1024 : journal->log_capacity * 2;
+    while (capacity < journal->log_used + need) {
+        capacity *= 2;
+    }
+    uint64_t *log = realloc(journal->log, capacity * 8);
+    if (log == NULL) {
+        return ips_fail(IPS_ENOMEM, "the log of a nested transaction");
+    }
+    journal->log = log;
+    journal->log_capacity = capacity;
+    return IPS_OK;
+}
+
+static int
+reserve_words(ips_journal *journal, uint64_t need)
+{
+    if (need > journal->words - journal->used - journal->touched) {
+        return ips_fail(IPS_ETXFULL, "its journal holds %llu bytes; commit in smaller parts, "
+                        "or make the segment larger", (unsigned long long)journal->words * 8);
+    }
+    if (journal->level != 0 && need > journal->log_capacity - journal->log_used) {
+        return grow_log(journal, need);
+    }
+    return IPS_OK;
+}
+
+int
+ips_journal_reserve_slow(ips_journal *journal, uint64_t stores)
+{
+    return reserve_words(journal, stores * 2);
+}
+
+void
+ips_journal_note_word(ips_journal *journal, uint64_t offset, ips_journal_known *known)
+{
+    uint64_t old;
+    memcpy(&old, journal->base + offset, 8);
+    if (known->offset != offset || known->serial != journal->serial) {
+        journal->area[journal->used] = old;
+        journal->area[journal->used + 1] = offset;
+        journal->used += 2;
+        store_mark(journal);
+        known->offset = offset;
+        known->serial = journal->serial;
+        known->level = 0;
+    }
+    if (known->level < journal->level) {
+        journal->log[journal->log_used] = old;
+        journal->log[journal->log_used + 1] = offset;
+        journal->log_used += 2;
+        known->level = journal->level;
+    }
+}
+
+/* Append an entry of `count` words to `area` at `used`; returns the new end. */
+static uint64_t
+append_range(const ips_journal *journal, uint64_t *area, uint64_t used, uint64_t offset,
+             uint64_t count)
+{
+    memcpy(area + used, journal->base + offset, count * 8);
+    area[used + count] = count;
+    area[used + count + 1] = offset | RANGE_BIT;
+    return used + count + 2;
+}
+
+/* Word stores, so that a racing reader sees each word whole. */
+static void
+store_words(uint8_t *target, const uint8_t *bytes, size_t size)
+{
+    _Atomic uint64_t *to = (_Atomic uint64_t *)target;
+    for (; size >= 8; size -= 8, bytes += 8, to++) {
+        uint64_t word;
+        memcpy(&word, bytes, 8);
+        atomic_store_explicit(to, word, memory_order_relaxed);
+    }
+    if (size != 0) {
+        uint64_t word = atomic_load_explicit(to, memory_order_relaxed);
+        memcpy(&word, bytes, size);
+        atomic_store_explicit(to, word, memory_order_relaxed);
+    }
+}
+
+int
+ips_journal_write(ips_journal *journal, uint64_t offset, const void *bytes, size_t size)
+{
+    uint64_t count = (size + 7) / 8;
+    if (count == 0) {
+        return IPS_OK;
+    }
+    if (count == 1) {
+        uint64_t word;
+        memcpy(&word, journal->base + offset, 8);
+        memcpy(&word, bytes, size);
+        int status = ips_journal_reserve(journal, 1);
+        if (status == 0) {
+            ips_journal_set(journal, (uint64_t *)(journal->base + offset), word);
+        }
+        return status;
+    }
+    int status = reserve_words(journal, count + 2);
+    if (status < 0) {
+        return status;
+    }
+    journal->used = append_range(journal, journal->area, journal->used, offset, count);
+    store_mark(journal);
+    if (journal->level != 0) {
+        journal->log_used = append_range(journal, journal->log, journal->log_used, offset, count);
+    }
+    atomic_signal_fence(memory_order_seq_cst); /* entry and mark first */
+    store_words(journal->base + offset, bytes, size);
+    return IPS_OK;
+}
+
+int
+ips_journal_touch(ips_journal *journal, uint64_t offset)
+{
+    _Atomic uint64_t *version = (_Atomic uint64_t *)(journal->base + offset);
+    /* relaxed: only the lock's holder writes it. */
+    uint64_t seen = atomic_load_explicit(version, memory_order_relaxed);
+    if ((seen & 1) != 0) {
+        return IPS_OK; /* in this transaction, or in a damaged past: even at its end */
+    }
+    int status = reserve_words(journal, 1);
+    if (status < 0) {
+        return status;
+    }
+    journal->touched++;
+    journal->area[journal->words - journal->touched] = offset;
+    /* release: the list entry first; pairs with ips_journal_take_up. */
+    atomic_store_explicit(&journal->shm->touched, journal->touched, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst); /* listed before odd */
+    atomic_store_explicit(version, seen + 1, memory_order_relaxed);
+    /* Odd before any store that follows; pairs with the acquire fence in
+     * ips_read_ok. */
+    atomic_thread_fence(memory_order_release);
+    return IPS_OK;
+}
+
+void
+ips_journal_settle_versions(ips_journal *journal)
+{
+    for (uint64_t i = 1; i <= journal->touched; i++) {
+        uint64_t offset = journal->area[journal->words - i];
+        _Atomic uint64_t *version = (_Atomic uint64_t *)(journal->base + offset);
+        uint64_t seen = atomic_load_explicit(version, memory_order_relaxed);
+        if ((seen & 1) != 0) {
+            /* release: after all stores of the transaction, or of its undoing;
+             * pairs with the acquire in ips_read_begin. */
+            atomic_store_explicit(version, seen + 1, memory_order_release);
+        }
+    }
+    journal->touched = 0;
+    /* release: the versions are even before the list is forgotten. */
+    atomic_store_explicit(&journal->shm->touched, 0, memory_order_release);
+}
+
+void
+ips_journal_commit(ips_journal *journal)
+{
+    journal->used = 0;
+    journal->phase = IPS_PHASE_COMMITTED;
+    forget_known(journal);
+    store_mark(journal);
+    atomic_signal_fence(memory_order_seq_cst); /* nothing that follows happens before it */
+}
+
+void
+ips_journal_end(ips_journal *journal)
+{
+    journal->used = 0;
+    journal->phase = IPS_PHASE_IDLE;
+    store_mark(journal);
+}
+
+/* May a journal name these words? */
+static bool
+may_change(const ips_journal *journal, uint64_t offset, uint64_t count)
+{
+    bool fixed = offset >= journal->fixed_start && offset < journal->fixed_end &&
+                 count <= (journal->fixed_end - offset) / 8;
+    bool heap = offset >= journal->heap_start && offset < journal->heap_end &&
+                count <= (journal->heap_end - offset) / 8;
+    return offset % 8 == 0 && count != 0 && (fixed || heap);
+}
+
+typedef struct {
+    uint64_t offset, count, start; /* `start`: index of its first old value */
+} entry;
+
+/* The entry that ends before `end`; false where none can. */
+static bool
+read_entry(const ips_journal *journal, const uint64_t *area, uint64_t end, entry *out)
+{
+    if (end < 2) {
+        return false;
+    }
+    uint64_t last = area[end - 1];
+    uint64_t count = 1;
+    uint64_t trailer = 1;
+    if ((last & RANGE_BIT) != 0) {
+        count = area[end - 2];
+        trailer = 2;
+    }
+    if (count > end - trailer || !may_change(journal, last & ~RANGE_BIT, count)) {
+        return false;
+    }
+    out->offset = last & ~RANGE_BIT;
+    out->count = count;
+    out->start = end - trailer - count;
+    return true;
+}
+
+static void
+undo_entries(const ips_journal *journal, const uint64_t *area, uint64_t from, uint64_t end)
+{
+    entry each;
+    while (end > from && read_entry(journal, area, end, &each)) {
+        store_words(journal->base + each.offset, (const uint8_t *)(area + each.start),
+                    each.count * 8);
+        end = each.start;
+    }
+}
+
+int
+ips_journal_take_up(ips_journal *journal, uint64_t *phase)
+{
+    /* acquire: pairs with store_mark and with the touched store of the dead;
+     * the proof of death has put a fence in between as well. */
+    uint64_t mark = atomic_load_explicit(&journal->shm->mark, memory_order_acquire);
+    uint64_t touched = atomic_load_explicit(&journal->shm->touched, memory_order_acquire);
+    uint64_t used = mark / 8;
+    *phase = mark & IPS_PHASE_BITS;
+    if (*phase == IPS_PHASE_IDLE) {
+        return IPS_OK;
+    }
+    if (*phase > IPS_PHASE_COMMITTED || used > journal->words || touched > journal->words - used) {
+        return ips_fail(IPS_ECORRUPT, "the journal's mark is %llx with %llu versions",
+                        (unsigned long long)mark, (unsigned long long)touched);
+    }
+    for (uint64_t i = 1; i <= touched; i++) {
+        if (!may_change(journal, journal->area[journal->words - i], 1)) {
+            return ips_fail(IPS_ECORRUPT, "the journal lists a version outside the segment");
+        }
+    }
+    for (uint64_t end = used; end > 0;) {
+        entry each;
+        if (!read_entry(journal, journal->area, end, &each)) {
+            return ips_fail(IPS_ECORRUPT, "the journal's entry at %llu makes no sense",
+                            (unsigned long long)end);
+        }
+        end = each.start;
+    }
+    journal->used = used;
+    journal->touched = touched;
+    journal->phase = *phase;
+    journal->level = 0;
+    journal->log_used = 0;
+    forget_known(journal);
+    return IPS_OK;
+}
+
+void
+ips_journal_undo(ips_journal *journal)
+{
+    undo_entries(journal, journal->area, 0, journal->used);
+}
+
+void
+ips_savepoint_set(ips_journal *journal, ips_savepoint *savepoint)
+{
+    savepoint->log_used = journal->log_used;
+    savepoint->outer = journal->level;
+    journal->last_level++;
+    journal->level = journal->last_level;
+}
+
+void
+ips_savepoint_release(ips_journal *journal, const ips_savepoint *savepoint)
+{
+    /* Its entries go on serving the level around it. */
+    journal->level = savepoint->outer;
+    if (journal->level == 0) {
+        journal->log_used = 0;
+    }
+}
+
+void
+ips_savepoint_undo(ips_journal *journal, const ips_savepoint *savepoint)
+{
+    undo_entries(journal, journal->log, savepoint->log_used, journal->log_used);
+    journal->log_used = savepoint->log_used;
+    journal->level = savepoint->outer;
+    for (unsigned i = 0; i < IPS_JOURNAL_KNOWN; i++) {
+        journal->known[i].level = 0; /* what the log knew of them may be undone */
+    }
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The undo journal: what makes a transaction all or nothing.
+ *
+ * Byte map of ips_journal_shm:
+ *
+ *   0   mark      8  bytes of valid entries (a multiple of 8) | phase
+ *   8   touched   8  number of versions in the list at the area's end
+ *   16  reserved 48
+ *
+ * Byte map of the area (`words` 64-bit words, private geometry):
+ *
+ *   0 ...         entries, growing up, each ending with what describes it so
+ *                 that they are read backwards:
+ *                   one word:   old value, offset
+ *                   n words:    n old values, n, offset | 1
+ *   ... words-1   offsets of the versions this transaction made odd, growing
+ *                 down
+ *
+ * Phases (low three bits of the mark):
+ *
+ *   IDLE       no transaction; entries and list mean nothing
+ *   ACTIVE     a transaction is open: if its owner dies, the entries are
+ *              undone, latest first
+ *   COMMITTED  it has happened; versions are being made even and freed blocks
+ *              given back, in steps that are each undone if cut short
+ *
+ * Who writes: the holder of the segment's lock, or whoever took the lock over
+ * from a dead one.  Order of stores: entry; mark; the journaled store itself.
+ * For a version: its place in the list; `touched`; the version.  The commit is
+ * one store of the mark, ACTIVE | n to COMMITTED | 0.
+ *
+ * What a survivor sees: a prefix of those stores.  Below the mark every entry
+ * is whole, and a store without an entry below the mark has not happened.
+ * Undoing writes words that nobody else may write, so it can itself be killed
+ * and done again from the start.
+ *
+ * A word journaled once in a transaction is not journaled again (a small
+ * private table knows; forgetting costs an entry).  Savepoints need no shared
+ * bytes: only a living process goes back to one, so their log is private. */
+#ifndef IPS_SEGMENT_JOURNAL_H
+#define IPS_SEGMENT_JOURNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum { IPS_PHASE_IDLE = 0, IPS_PHASE_ACTIVE = 1, IPS_PHASE_COMMITTED = 2, IPS_PHASE_BITS = 7 };
+
+typedef struct {
+    _Atomic uint64_t mark;
+    _Atomic uint64_t touched;
+    uint64_t reserved[6];
+} ips_journal_shm;
+
+_Static_assert(sizeof(ips_journal_shm) == 64, "byte map above");
+_Static_assert(offsetof(ips_journal_shm, touched) == 8, "byte map above");
+
+#define IPS_JOURNAL_KNOWN 512u /* places in the private table of journaled words */
+
+typedef struct {
+    uint64_t offset;
+    uint32_t serial; /* of the undo span in which the word got its shared entry */
+    uint32_t level;  /* of the savepoint in which it got its private entry */
+} ips_journal_known;
+
+/* The private side; valid while this process holds the segment's lock. */
+typedef struct {
+    uint8_t *base;
+    ips_journal_shm *shm;
+    uint64_t *area;
+    uint64_t words;        /* of the area */
+    uint64_t fixed_start;  /* journaled words lie in [fixed_start, fixed_end) */
+    uint64_t fixed_end;
+    uint64_t heap_start;   /* or in [heap_start, heap_end) */
+    uint64_t heap_end;
+    uint64_t used;         /* words of entries */
+    uint64_t touched;
+    uint64_t phase;
+    uint32_t serial;
+    uint32_t level;        /* of the innermost savepoint; 0 while there is none */
+    uint32_t last_level;
+    uint64_t *log;         /* savepoints' entries, as in the area */
+    uint64_t log_used, log_capacity;
+    ips_journal_known known[IPS_JOURNAL_KNOWN];
+} ips_journal;
+
+/* Attach to the shared bytes; the geometry has been checked. */
+void ips_journal_open(ips_journal *journal, uint8_t *base, ips_journal_shm *shm,
+    uint64_t *area, uint64_t words);
+void ips_journal_close(ips_journal *journal); /* frees the private log */
+
+/* IDLE to ACTIVE.  The caller holds the lock and has found the mark IDLE. */
+void ips_journal_begin(ips_journal *journal);
+/* Is anything to be undone, or any version odd? */
+static inline bool
+ips_journal_is_empty(const ips_journal *journal)
+{
+    return journal->used == 0 && journal->touched == 0;
+}
+
+/* Room for `stores` one-word entries (and as many in the private log), so
+ * that the next so many ips_journal_set cannot fail.  IPS_ETXFULL. */
+int ips_journal_reserve_slow(ips_journal *journal, uint64_t stores);
+static inline int
+ips_journal_reserve(ips_journal *journal, uint64_t stores)
+{
+    uint64_t need = stores * 2;
+    bool enough = need <= journal->words - journal->used - journal->touched &&
+                  (journal->level == 0 || need <= journal->log_capacity - journal->log_used);
+    return __builtin_expect(enough, 1) ? IPS_OK : ips_journal_reserve_slow(journal, stores);
+}
+
+void ips_journal_note_word(ips_journal *journal, uint64_t offset, ips_journal_known *known);
+
+/* Journal and store; reserved before. */
+static inline void
+ips_journal_set(ips_journal *journal, uint64_t *word, uint64_t value)
+{
+    uint64_t offset = (uint64_t)((uint8_t *)word - journal->base);
+    ips_journal_known *known = &journal->known[offset / 8 % IPS_JOURNAL_KNOWN];
+    if (known->offset != offset || known->serial != journal->serial ||
+        known->level < journal->level) {
+        ips_journal_note_word(journal, offset, known);
+    }
+    /* The compiler keeps entry and mark before the store; relaxed: a reader
+     * without the lock goes by a version. */
+    atomic_signal_fence(memory_order_seq_cst);
+    atomic_store_explicit((_Atomic uint64_t *)word, value, memory_order_relaxed);
+}
+
+/* Journal and overwrite `size` bytes at `offset` (8-aligned, in bounds with
+ * its last word whole). */
+IPS_MUST_CHECK int ips_journal_write(ips_journal *journal, uint64_t offset, const void *bytes,
+    size_t size);
+
+/* Note the version at `offset` and make it odd, unless it is. */
+IPS_MUST_CHECK int ips_journal_touch(ips_journal *journal, uint64_t offset);
+/* Even versions again, larger than before; then forget the list. */
+void ips_journal_settle_versions(ips_journal *journal);
+
+/* The commit store: entries are forgotten, the phase is COMMITTED. */
+void ips_journal_commit(ips_journal *journal);
+/* The end: IDLE. */
+void ips_journal_end(ips_journal *journal);
+
+/* Take up what a dead holder (or a failed attempt) left.  Sets *phase.
+ * IPS_ECORRUPT where mark, entries or list make no sense; nothing is changed
+ * then. */
+IPS_MUST_CHECK int ips_journal_take_up(ips_journal *journal, uint64_t *phase);
+/* Undo all entries, latest first; the phase stays, the entries are forgotten
+ * only by the next store of the mark. */
+void ips_journal_undo(ips_journal *journal);
+
+/* Savepoints: where the private log stood. */
+typedef struct {
+    uint64_t log_used;
+    uint32_t outer; /* the level around this one */
+} ips_savepoint;
+void ips_savepoint_set(ips_journal *journal, ips_savepoint *savepoint);
+void ips_savepoint_release(ips_journal *journal, const ips_savepoint *savepoint);
+void ips_savepoint_undo(ips_journal *journal, const ips_savepoint *savepoint);
+
+#endif
