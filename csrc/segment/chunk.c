@@ -222,11 +222,16 @@ grow(ips_segment *segment, uint64_t size)
     }
     step = step > room ? room : step;
     int status = ips_object_grow(segment->object, segment->size + step);
-    if (status == 0) {
-        segment->journal.heap_end = segment->size + step;
-        status = append(segment, step);
+    if (status < 0) {
+        return status;
     }
-    return status;
+    uint64_t end = segment->size + step;
+    if (end > segment->shm->top) {
+        segment->shm->top = end; /* before any entry can name a word up there */
+        atomic_signal_fence(memory_order_seq_cst);
+    }
+    segment->journal.heap_end = end > segment->journal.heap_end ? end : segment->journal.heap_end;
+    return append(segment, step);
 }
 
 /* Cut what `chunk` has beyond `size` off and make it a free chunk. */

@@ -15,6 +15,9 @@
  *   80    serial        8  last number given out as somebody's generation or
  *                          place in the order; only grows, never journaled
  *   88    deferring     8  block whose tag is being changed to PENDING
+ *   96    top           8  largest heap.size there ever was: the file has that
+ *                          much memory even where a growth was undone; only
+ *                          grows, never journaled
  *   128   journal      64  segment/journal.h
  *   192   heap       2240  below
  *   2432  catalogue    64  segment/catalogue.h
@@ -33,7 +36,7 @@
  *   1344  stable      512  first free cell by type
  *   1856  reserved    384
  *
- * Who writes: `serial` and `deferring` the lock's holder, plainly; the rest as
+ * Who writes: `serial`, `deferring`, `top` the lock's holder, plainly; the rest as
  * the headers named say.  The constants are checked and copied to private
  * memory at open and used from there. */
 #ifndef IPS_SEGMENT_LAYOUT_H
@@ -72,7 +75,8 @@ typedef struct {
     uint64_t first_size;
     uint64_t serial;
     uint64_t deferring;
-    uint64_t reserved[4];
+    uint64_t top;
+    uint64_t reserved[3];
     ips_journal_shm journal;
     ips_heap_shm heap;
     ips_catalogue_shm catalogue;

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "segment/segment.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "segment/heap.h"
+#include "segment/stable.h"
+
+#define SMALLEST (UINT64_C(64) << 10)
+#define LARGEST (UINT64_C(1) << 44) /* what a tag's link can name */
+#define PAGE UINT64_C(4096)
+
+/* The segments of this process, so that one file has one handle: a thread's
+ * transaction is one however often it opened the segment. */
+static pthread_mutex_t room = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t room_once = PTHREAD_ONCE_INIT;
+static ips_segment *segments;
+
+static void
+enter_room(void)
+{
+    (void)pthread_mutex_lock(&room);
+}
+
+static void
+leave_room(void)
+{
+    (void)pthread_mutex_unlock(&room);
+}
+
+static void
+watch_forks(void)
+{
+    (void)pthread_atfork(enter_room, leave_room, leave_room);
+}
+
+const char *
+ips_segment_title(const ips_segment *segment)
+{
+    return segment->object->named ? segment->object->name : "(unnamed)";
+}
+
+/* --- geometry: all of it follows from the size at creation */
+
+static uint64_t
+journal_size_of(uint64_t first_size)
+{
+    uint64_t size = first_size / 16;
+    size = size < 65536 ? 65536 : size;
+    return (size > first_size / 4 ? first_size / 4 : size) & ~UINT64_C(63);
+}
+
+static uint64_t
+run_size_of(uint64_t first_size)
+{
+    uint64_t size = 1024;
+    while (size < 16384 && size * 64 < first_size) {
+        size *= 2;
+    }
+    return size;
+}
+
+static uint32_t
+layout_stamp(void)
+{
+    static const uint64_t numbers[] = {
+        sizeof(ips_header_shm), sizeof(ips_segment_shm), sizeof(ips_journal_shm),
+        sizeof(ips_heap_shm), sizeof(ips_catalogue_shm), sizeof(ips_entry_shm),
+        sizeof(ips_order_shm), sizeof(ips_chunk_shm), sizeof(ips_cell_shm),
+        offsetof(ips_segment_shm, heap), offsetof(ips_heap_shm, stable),
+        IPS_JOURNAL_AT, IPS_RUN_BLOCKS, IPS_BIG_PAYLOAD,
+    };
+    return (uint32_t)ips_hash(numbers, sizeof numbers);
+}
+
+static ips_segment *
+new_handle(ips_object *object, uint64_t first_size)
+{
+    ips_segment *segment = calloc(1, sizeof *segment);
+    if (segment == NULL) {
+        (void)ips_fail(IPS_ENOMEM, "opening a segment");
+        return NULL;
+    }
+    uint64_t journal_size = journal_size_of(first_size);
+    segment->object = object;
+    segment->base = object->base;
+    segment->shm = (ips_segment_shm *)(object->base + IPS_SEGMENT_AT);
+    segment->max_size = object->max_size & ~(uint64_t)(IPS_CHUNK_UNIT - 1);
+    segment->heap_start = IPS_JOURNAL_AT + journal_size;
+    segment->run_size = run_size_of(first_size);
+    segment->handles = 1;
+    ips_journal *journal = &segment->journal;
+    ips_journal_open(journal, object->base, &segment->shm->journal,
+                     (uint64_t *)(object->base + IPS_JOURNAL_AT), journal_size / 8);
+    journal->fixed_start = IPS_SEGMENT_AT + offsetof(ips_segment_shm, heap);
+    journal->fixed_end = IPS_SEGMENT_AT + sizeof(ips_segment_shm);
+    journal->heap_start = segment->heap_start;
+    return segment;
+}
+
+static void
+free_handle(ips_segment *segment)
+{
+    ips_journal_close(&segment->journal);
+    free(segment->fresh);
+    free(segment);
+}
+
+/* Fill a new file; nobody else sees it yet. */
+static int
+init_file(ips_object *object, void *context)
+{
+    uint64_t size = *(const uint64_t *)context;
+    ips_segment *segment = new_handle(object, size);
+    if (segment == NULL) {
+        return IPS_ENOMEM;
+    }
+    segment->shm->journal_size = journal_size_of(size);
+    segment->shm->first_size = size;
+    segment->shm->top = size;
+    segment->size = size;
+    ips_chunk_init(segment);
+    free_handle(segment);
+    return IPS_OK;
+}
+
+int
+ips_segment_measure(ips_segment *segment)
+{
+    uint64_t size = ips_heap_of(segment)->size;
+    uint64_t top = segment->shm->top;
+    if (size % IPS_CHUNK_UNIT != 0 || size > top || top > segment->max_size ||
+        size < segment->heap_start + IPS_CHUNK_UNIT ||
+        !ips_object_backs(segment->object, 0, top)) {
+        return ips_fail(IPS_ECORRUPT, "segment '%s' claims %llu of %llu bytes",
+                        ips_segment_title(segment), (unsigned long long)size,
+                        (unsigned long long)top);
+    }
+    segment->size = size;
+    segment->journal.heap_end = top;
+    return IPS_OK;
+}
+
+void *
+ips_segment_at(ips_segment *segment, ips_offset offset, uint64_t size)
+{
+    if (offset < segment->heap_start || offset % 8 != 0 ||
+        !ips_object_backs(segment->object, offset, size)) {
+        return NULL;
+    }
+    return segment->base + offset;
+}
+
+/* --- opening */
+
+/* A handle for an open object, whose reference it takes over. */
+static int
+attach(ips_object *object, ips_segment **out)
+{
+    const ips_segment_shm *shm = (const ips_segment_shm *)(object->base + IPS_SEGMENT_AT);
+    bool whole = object->max_size >= SMALLEST && ips_object_backs(object, 0, SMALLEST);
+    uint64_t first_size = whole ? shm->first_size : 0;
+    if (first_size < SMALLEST || first_size > object->max_size || first_size % PAGE != 0 ||
+        shm->journal_size != journal_size_of(first_size)) {
+        return ips_fail(IPS_ECORRUPT, "segment '%s': its geometry makes no sense",
+                        object->named ? object->name : "(unnamed)");
+    }
+    ips_segment *segment = new_handle(object, first_size);
+    if (segment == NULL) {
+        return IPS_ENOMEM;
+    }
+    int status = ips_segment_measure(segment);
+    if (status < 0) {
+        free_handle(segment);
+        return status;
+    }
+    *out = segment;
+    return IPS_OK;
+}
+
+static int
+adopt(ips_object *object, ips_segment **out)
+{
+    (void)pthread_once(&room_once, watch_forks);
+    enter_room();
+    ips_segment *segment = segments;
+    while (segment != NULL && (segment->object->dev != object->dev ||
+                               segment->object->inode != object->inode)) {
+        segment = segment->next;
+    }
+    int status = IPS_OK;
+    bool known = segment != NULL;
+    if (known) {
+        segment->handles++;
+    } else {
+        status = attach(object, &segment);
+        if (status == 0) {
+            segment->next = segments;
+            segments = segment;
+        }
+    }
+    leave_room();
+    if (known || status < 0) {
+        ips_object_release(object);
+    }
+    if (status == 0) {
+        *out = segment;
+    }
+    return status;
+}
+
+static ips_object_spec
+spec_of(uint64_t *size, uint64_t max_size, bool cleanup_last)
+{
+    *size = ips_align_up(*size < SMALLEST ? SMALLEST : *size, PAGE);
+    max_size = ips_align_up(max_size < *size ? *size : max_size, PAGE);
+    return (ips_object_spec){
+        .kind = IPS_KIND_SEGMENT,
+        .format = IPS_SEGMENT_FORMAT,
+        .layout = layout_stamp(),
+        .size = *size,
+        .max_size = max_size,
+        .cleanup_last = cleanup_last,
+        .init = init_file,
+        .context = size,
+    };
+}
+
+int
+ips_segment_open(ips_space *space, const char *name, ips_open_mode mode, uint64_t size,
+                 uint64_t max_size, bool cleanup_last, ips_segment **out, bool *created)
+{
+    if (size > LARGEST || max_size > LARGEST) {
+        return ips_fail(IPS_ETOOBIG, "a segment holds at most %llu bytes",
+                        (unsigned long long)LARGEST);
+    }
+    ips_object_spec spec = spec_of(&size, max_size, cleanup_last);
+    ips_object *object;
+    int status = ips_object_open(space, name, mode, &spec, &object, created);
+    return status < 0 ? status : adopt(object, out);
+}
+
+int
+ips_segment_redeem(ips_space *space, const char *ticket, ips_segment **out)
+{
+    uint64_t size = SMALLEST;
+    ips_object_spec spec = spec_of(&size, size, false);
+    ips_object *object;
+    int status = ips_object_redeem(space, ticket, &spec, &object);
+    return status < 0 ? status : adopt(object, out);
+}
+
+ips_object *
+ips_segment_object(ips_segment *segment)
+{
+    return segment->object;
+}
+
+void
+ips_segment_close(ips_segment *segment)
+{
+    enter_room();
+    bool last = --segment->handles == 0;
+    for (ips_segment **link = &segments; last && *link != NULL; link = &(*link)->next) {
+        if (*link == segment) {
+            *link = segment->next;
+            break;
+        }
+    }
+    leave_room();
+    if (last) {
+        ips_object_release(segment->object);
+        free_handle(segment);
+    }
+}
+
+static int
+count_member(const ips_member_facts *facts, void *context)
+{
+    (void)facts;
+    (*(uint64_t *)context)++;
+    return 0;
+}
+
+int
+ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out)
+{
+    (void)count_member;
+    const ips_heap_shm *heap = ips_heap_of(segment);
+    uint64_t size = heap->size;
+    uint64_t taken = heap->used + heap->overhead;
+    uint64_t heap_size = size > segment->heap_start ? size - segment->heap_start : 0;
+    *out = (ips_segment_stats){
+        .size = size,
+        .max_size = segment->max_size,
+        .used = heap->used,
+        .free_bytes = taken < heap_size ? heap_size - taken : 0,
+        .blocks = heap->blocks,
+        .objects = segment->shm->catalogue.count,
+    };
+    return IPS_OK;
+}

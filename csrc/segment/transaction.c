@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Begin, commit, abort, and what the next holder of the lock does for a dead
+ * one.  The order of a commit:
+ *
+ *   mark = COMMITTED     it has happened
+ *   versions even        readers go on
+ *   freed blocks back    heap.h
+ *   mark = IDLE, unlock
+ *
+ * and of an abort, by the owner or by a survivor:
+ *
+ *   freed blocks recalled, entries undone, versions even, mark = IDLE, unlock
+ *
+ * Each line can be killed and done again. */
+#include "segment/heap.h"
+#include "segment/stable.h"
+
+/* A number for each thread of this process; addresses would be used again. */
+static uint64_t
+thread_number(void)
+{
+    static _Atomic uint64_t last;
+    static _Thread_local uint64_t mine;
+    if (__builtin_expect(mine == 0, 0)) {
+        /* relaxed: only distinct. */
+        mine = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    }
+    return mine;
+}
+
+static bool
+is_mine(const ips_segment *segment)
+{
+    /* relaxed: only our own store can make it equal; a forked child carries
+     * its parent's number but not its membership. */
+    return atomic_load_explicit(&segment->holder, memory_order_relaxed) == thread_number() &&
+           segment->owner == ips_space_self(segment->object->space);
+}
+
+bool
+ips_tx_is_mine(const ips_segment *segment)
+{
+    return is_mine(segment);
+}
+
+int
+ips_tx_require(const ips_segment *segment)
+{
+    if (__builtin_expect(is_mine(segment), 1)) {
+        return IPS_OK;
+    }
+    return ips_fail(IPS_ETX, "this thread has no open transaction on segment '%s'",
+                    ips_segment_title(segment));
+}
+
+/* The end of each way out. */
+static void
+leave(ips_segment *segment)
+{
+    if (segment->shm->deferring != 0) {
+        segment->shm->deferring = 0;
+    }
+    ips_journal_end(&segment->journal);
+    segment->fresh_count = 0;
+    segment->depth = 0;
+    /* relaxed: read by this thread alone, others see some other number. */
+    atomic_store_explicit(&segment->holder, 0, memory_order_relaxed);
+    (void)ips_lock_leave(&segment->shm->lock);
+}
+
+static void
+undo_all(ips_segment *segment)
+{
+    ips_heap_recall(segment, 0);
+    ips_journal_undo(&segment->journal);
+    ips_journal_settle_versions(&segment->journal);
+}
+
+/* The lock is ours and its last holder left a transaction open. */
+static int
+recover(ips_segment *segment)
+{
+    uint64_t phase;
+    int status = ips_journal_take_up(&segment->journal, &phase);
+    if (status < 0) {
+        return ips_fail(status, "segment '%s': a dead writer left a journal that makes no sense; "
+                        "its data cannot be trusted", ips_segment_title(segment));
+    }
+    if (phase == IPS_PHASE_ACTIVE) {
+        undo_all(segment);
+    } else if (phase == IPS_PHASE_COMMITTED) {
+        ips_journal_undo(&segment->journal);
+        ips_journal_settle_versions(&segment->journal);
+        ips_journal_commit(&segment->journal);
+        ips_heap_work_off(segment);
+    }
+    if (segment->shm->deferring != 0) {
+        segment->shm->deferring = 0;
+    }
+    ips_journal_end(&segment->journal);
+    return ips_segment_measure(segment);
+}
+
+static int
+nest(ips_segment *segment)
+{
+    if (segment->depth == IPS_TX_DEPTH) {
+        return ips_fail(IPS_ETX, "transactions on segment '%s' are nested %d deep",
+                        ips_segment_title(segment), IPS_TX_DEPTH);
+    }
+    ips_level *level = &segment->levels[segment->depth++];
+    ips_savepoint_set(&segment->journal, &level->savepoint);
+    level->deferred = ips_heap_of(segment)->deferred;
+    level->cells = segment->fresh_count;
+    return IPS_OK;
+}
+
+int
+ips_tx_begin(ips_segment *segment, int64_t deadline)
+{
+    if (is_mine(segment)) {
+        return nest(segment);
+    }
+    ips_space *space = segment->object->space;
+    ips_lock_shm *lock = &segment->shm->lock;
+    ips_owner me = ips_space_self(space);
+    if (me == IPS_NOBODY) {
+        return ips_last_note()->status;
+    }
+    if (!ips_lock_try(lock, me)) {
+        int taken = ips_lock_acquire(lock, space, deadline);
+        if (taken < 0) {
+            return taken;
+        }
+    }
+    int status = ips_segment_measure(segment);
+    /* acquire: pairs with the release of the mark by a dead holder. */
+    uint64_t mark = atomic_load_explicit(&segment->shm->journal.mark, memory_order_acquire);
+    if (status == 0 && __builtin_expect((mark & IPS_PHASE_BITS) != IPS_PHASE_IDLE, 0)) {
+        status = recover(segment);
+    }
+    if (status < 0) {
+        (void)ips_lock_leave(lock);
+        return status;
+    }
+    ips_journal_begin(&segment->journal);
+    segment->fresh_count = 0;
+    segment->depth = 1;
+    segment->owner = me;
+    atomic_store_explicit(&segment->holder, thread_number(), memory_order_relaxed);
+    return IPS_OK;
+}
+
+int
+ips_tx_commit(ips_segment *segment)
+{
+    int status = ips_tx_require(segment);
+    if (status < 0) {
+        return status;
+    }
+    ips_journal *journal = &segment->journal;
+    if (segment->depth > 1) {
+        segment->depth--;
+        ips_savepoint_release(journal, &segment->levels[segment->depth].savepoint);
+        return IPS_OK;
+    }
+    if (!ips_journal_is_empty(journal)) {
+        ips_journal_commit(journal);
+        ips_journal_settle_versions(journal);
+        ips_heap_work_off(segment);
+    }
+    leave(segment);
+    return IPS_OK;
+}
+
+void
+ips_tx_abort(ips_segment *segment)
+{
+    if (!is_mine(segment)) {
+        return;
+    }
+    if (segment->depth > 1) {
+        segment->depth--;
+        const ips_level *level = &segment->levels[segment->depth];
+        ips_stable_disown(segment, level->cells);
+        ips_heap_recall(segment, level->deferred);
+        ips_savepoint_undo(&segment->journal, &level->savepoint);
+        segment->size = ips_heap_of(segment)->size; /* a growth may have been undone */
+        return;
+    }
+    ips_stable_disown(segment, 0);
+    undo_all(segment);
+    leave(segment);
+}
+
+int
+ips_tx_store(ips_segment *segment, ips_offset offset, uint64_t value)
+{
+    int status = ips_tx_require(segment);
+    if (status == 0) {
+        status = ips_journal_reserve(&segment->journal, 1);
+    }
+    if (status < 0) {
+        return status;
+    }
+    uint64_t *word = ips_segment_at(segment, offset, 8);
+    if (word == NULL) {
+        return ips_heap_damaged(segment, "a store outside the heap", offset);
+    }
+    ips_set(segment, word, value);
+    return IPS_OK;
+}
+
+int
+ips_tx_write(ips_segment *segment, ips_offset offset, const void *bytes, size_t size)
+{
+    int status = ips_tx_require(segment);
+    if (status < 0) {
+        return status;
+    }
+    if (size > segment->max_size ||
+        ips_segment_at(segment, offset, ips_align_up(size, 8)) == NULL) {
+        return ips_heap_damaged(segment, "a store outside the heap", offset);
+    }
+    return ips_journal_write(&segment->journal, offset, bytes, size);
+}
+
+int
+ips_tx_touch(ips_segment *segment, ips_offset version)
+{
+    int status = ips_tx_require(segment);
+    if (status < 0) {
+        return status;
+    }
+    if (ips_segment_at(segment, version, 8) == NULL) {
+        return ips_heap_damaged(segment, "a version outside the heap", version);
+    }
+    return ips_journal_touch(&segment->journal, version);
+}
+
+uint64_t
+ips_read_begin(ips_segment *segment, ips_offset version)
+{
+    const _Atomic uint64_t *word = ips_segment_at(segment, version, 8);
+    /* acquire: what the version stands for is read after it; pairs with the
+     * release in ips_journal_settle_versions. */
+    return word == NULL ? 1 : atomic_load_explicit(word, memory_order_acquire);
+}
+
+bool
+ips_read_ok(ips_segment *segment, ips_offset version, uint64_t seen)
+{
+    const _Atomic uint64_t *word = ips_segment_at(segment, version, 8);
+    /* The copies before come before the second look; pairs with the release
+     * fence in ips_journal_touch. */
+    atomic_thread_fence(memory_order_acquire);
+    return word != NULL && (seen & 1) == 0 &&
+           atomic_load_explicit(word, memory_order_relaxed) == seen;
+}
