@@ -408,6 +408,37 @@ ips_object_release(ips_object *object)
     }
 }
 
+/* Facts of our link: the way to the file without a descriptor kept open. */
+static int
+facts_of_link(ips_object *object, ips_file_facts *out)
+{
+    ips_owner me = ips_space_self(object->space);
+    int folder;
+    int status = me == IPS_NOBODY ? ips_last_note()->status
+                                  : ips_folder_open(object->space, me, false, &folder);
+    if (status < 0) {
+        return status;
+    }
+    status = ips_file_facts_at(folder, object->link, out);
+    ips_file_close(folder);
+    if (status == 0 && (out->inode != object->inode || out->dev != object->dev)) {
+        return ips_fail(IPS_EGONE, "'%s': our link to it", title(object->name));
+    }
+    return status;
+}
+
+int
+ips_object_users(ips_object *object, uint64_t *users)
+{
+    ips_file_facts facts;
+    int status = facts_of_link(object, &facts);
+    if (status == 0) {
+        bool has_name = object->named && !ips_object_removed(object);
+        *users = facts.links - (has_name && facts.links > 1);
+    }
+    return status;
+}
+
 bool
 ips_object_backs(ips_object *object, uint64_t offset, uint64_t size)
 {
@@ -416,18 +447,9 @@ ips_object_backs(ips_object *object, uint64_t offset, uint64_t size)
     if (ips_within(offset, size, backed)) {
         return true;
     }
-    if (!ips_within(offset, size, object->max_size)) {
-        return false;
-    }
-    ips_owner me = ips_space_self(object->space);
     ips_file_facts facts;
-    int folder;
-    if (me == IPS_NOBODY || ips_folder_open(object->space, me, false, &folder) < 0) {
-        return false;
-    }
-    int status = ips_file_facts_at(folder, object->link, &facts);
-    ips_file_close(folder);
-    if (status < 0 || facts.inode != object->inode || !ips_within(offset, size, facts.size)) {
+    if (!ips_within(offset, size, object->max_size) || facts_of_link(object, &facts) < 0 ||
+        !ips_within(offset, size, facts.size)) {
         return false;
     }
     /* relaxed: as above; two threads may store different sizes, both true. */

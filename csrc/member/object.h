@@ -94,6 +94,8 @@ IPS_MUST_CHECK int ips_object_grow(ips_object *object, uint64_t size);
  * Holders keep a working object either way. */
 IPS_MUST_CHECK int ips_object_remove(ips_space *space, const char *name, bool force);
 bool ips_object_removed(const ips_object *object); /* its name is gone */
+/* Members that hold it, tickets counted like members. */
+IPS_MUST_CHECK int ips_object_users(ips_object *object, uint64_t *users);
 
 /* What lies in the folder, for `ipcsys ls`: visits each named file. */
 typedef struct {

@@ -297,9 +297,8 @@ ips_tx_alloc(ips_segment *segment, size_t size, ips_offset *out)
     if (status < 0) {
         return status;
     }
-    uint64_t total = (uint64_t)size + 8;
-    if (total <= LARGEST_SMALL && total <= segment->run_size / 8) {
-        return alloc_small(segment, class_of(total), out);
+    if (size <= LARGEST_SMALL - 8 && size + 8 <= segment->run_size / 8) {
+        return alloc_small(segment, class_of(size + 8), out);
     }
     if (size > segment->max_size) {
         return ips_fail(IPS_ESEGFULL, "'%s' can never hold %llu bytes; its limit is %llu",

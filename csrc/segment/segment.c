@@ -70,7 +70,7 @@ layout_stamp(void)
     static const uint64_t numbers[] = {
         sizeof(ips_header_shm), sizeof(ips_segment_shm), sizeof(ips_journal_shm),
         sizeof(ips_heap_shm), sizeof(ips_catalogue_shm), sizeof(ips_entry_shm),
-        sizeof(ips_order_shm), sizeof(ips_chunk_shm), sizeof(ips_cell_shm),
+        sizeof(ips_order_shm), sizeof(ips_chunk_shm), sizeof(ips_stable_shm),
         offsetof(ips_segment_shm, heap), offsetof(ips_heap_shm, stable),
         IPS_JOURNAL_AT, IPS_RUN_BLOCKS, IPS_BIG_PAYLOAD,
     };
@@ -261,6 +261,14 @@ ips_segment_object(ips_segment *segment)
 }
 
 void
+ips_segment_hold(ips_segment *segment)
+{
+    enter_room();
+    segment->handles++;
+    leave_room();
+}
+
+void
 ips_segment_close(ips_segment *segment)
 {
     enter_room();
@@ -278,18 +286,9 @@ ips_segment_close(ips_segment *segment)
     }
 }
 
-static int
-count_member(const ips_member_facts *facts, void *context)
-{
-    (void)facts;
-    (*(uint64_t *)context)++;
-    return 0;
-}
-
 int
 ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out)
 {
-    (void)count_member;
     const ips_heap_shm *heap = ips_heap_of(segment);
     uint64_t size = heap->size;
     uint64_t taken = heap->used + heap->overhead;
@@ -302,5 +301,5 @@ ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out)
         .blocks = heap->blocks,
         .objects = segment->shm->catalogue.count,
     };
-    return IPS_OK;
+    return ips_object_users(segment->object, &out->members);
 }

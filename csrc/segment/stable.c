@@ -3,14 +3,16 @@
 
 #include <stdlib.h>
 
-#define CELL_SIZE sizeof(ips_cell_shm)
-#define PAYLOAD offsetof(ips_cell_shm, payload)
+#include "base/atomics.h"
+
+#define CELL_SIZE sizeof(ips_stable_shm)
+#define PAYLOAD offsetof(ips_stable_shm, payload)
 #define STORES 8
 
-static ips_cell_shm *
+static ips_stable_shm *
 cell_of(const ips_segment *segment, uint64_t offset)
 {
-    return (ips_cell_shm *)(segment->base + offset - PAYLOAD);
+    return (ips_stable_shm *)(segment->base + offset - PAYLOAD);
 }
 
 /* The chunk of the cell at `offset` if its tag's index is right. */
@@ -44,7 +46,7 @@ new_chunk(ips_segment *segment, uint32_t type)
     if (status < 0) {
         return status;
     }
-    ips_cell_shm *cells = (ips_cell_shm *)((uint8_t *)chunk.shm + IPS_CHUNK_UNIT);
+    ips_stable_shm *cells = (ips_stable_shm *)((uint8_t *)chunk.shm + IPS_CHUNK_UNIT);
     uint64_t first = chunk.offset + IPS_CHUNK_UNIT + PAYLOAD;
     uint64_t count = (chunk.size - IPS_CHUNK_UNIT) / CELL_SIZE;
     for (uint64_t i = 0; i < count; i++) {
@@ -98,7 +100,7 @@ ips_stable_alloc(ips_segment *segment, uint32_t type, ips_offset *out)
         offset >= segment->size) {
         return ips_heap_damaged(segment, "the list of free cells", offset);
     }
-    ips_cell_shm *cell = cell_of(segment, offset);
+    ips_stable_shm *cell = cell_of(segment, offset);
     uint64_t tag = cell->tag;
     if (ips_tag_status(tag) != IPS_TAG_FREE || !chunk_of(segment, offset, tag, &chunk) ||
         chunk.shm->next != type) {
@@ -162,15 +164,21 @@ uint64_t
 ips_stable_generation(ips_segment *segment, ips_offset cell, uint32_t type)
 {
     ips_chunk_shm *head;
-    ips_cell_shm *shm = ips_segment_at(segment, cell - PAYLOAD, sizeof *shm);
+    ips_stable_shm *shm = ips_segment_at(segment, cell - PAYLOAD, sizeof *shm);
     if (cell % 64 != PAYLOAD || shm == NULL) {
         return 0;
     }
     /* Without the lock: the tag of a cell may change meanwhile, its index and
-     * its chunk never do. */
-    uint64_t distance = PAYLOAD + IPS_CHUNK_UNIT + ips_tag_index(shm->tag) * CELL_SIZE;
+     * its chunk never do.  relaxed: the generation decides. */
+    uint64_t tag = atomic_load_explicit((_Atomic uint64_t *)&shm->tag, memory_order_relaxed);
+    uint64_t distance = PAYLOAD + IPS_CHUNK_UNIT + ips_tag_index(tag) * CELL_SIZE;
     head = distance > cell ? NULL : ips_segment_at(segment, cell - distance, sizeof *head);
-    if (head == NULL || (head->size & IPS_CHUNK_STATE) != IPS_CHUNK_STABLE || head->next != type) {
+    if (head == NULL) {
+        return 0;
+    }
+    uint64_t words[3]; /* of the chunk's head: size and state, before, type */
+    ips_copy_racing(words, head, sizeof words);
+    if ((words[0] & IPS_CHUNK_STATE) != IPS_CHUNK_STABLE || words[2] != type) {
         return 0;
     }
     /* acquire: pairs with the release in ips_stable_alloc. */

@@ -28,10 +28,10 @@ typedef struct {
     _Atomic uint64_t generation;
     uint64_t tag;
     _Atomic uint64_t payload[IPS_STABLE_SIZE / 8];
-} ips_cell_shm;
+} ips_stable_shm;
 
-_Static_assert(sizeof(ips_cell_shm) == 64, "byte map above");
-_Static_assert(offsetof(ips_cell_shm, payload) == 16, "byte map above");
+_Static_assert(sizeof(ips_stable_shm) == 64, "byte map above");
+_Static_assert(offsetof(ips_stable_shm, payload) == 16, "byte map above");
 
 /* The part of ips_block_at for a tag that says STABLE. */
 bool ips_stable_at(const ips_segment *segment, uint64_t offset, ips_block *out);
