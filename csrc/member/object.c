@@ -431,7 +431,8 @@ int
 ips_object_users(ips_object *object, uint64_t *users)
 {
     ips_file_facts facts;
-    int status = facts_of_link(object, &facts);
+    int status = ips_space_sweep(object->space); /* the dead are no users */
+    status = status < 0 ? status : facts_of_link(object, &facts);
     if (status == 0) {
         bool has_name = object->named && !ips_object_removed(object);
         *users = facts.links - (has_name && facts.links > 1);

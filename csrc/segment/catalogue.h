@@ -63,12 +63,15 @@ typedef struct {
     char name[];
 } ips_entry_shm;
 
+_Static_assert(sizeof(ips_entry_shm) == 40, "byte map above");
 _Static_assert(offsetof(ips_entry_shm, name) == 40, "byte map above");
 
 typedef struct {
     uint64_t serial;
     uint64_t entry;
 } ips_order_shm;
+
+_Static_assert(sizeof(ips_order_shm) == 16, "byte map above");
 
 /* The catalogue's invariants; call inside a transaction. */
 IPS_MUST_CHECK int ips_catalogue_check(ips_segment *segment,

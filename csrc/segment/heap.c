@@ -326,7 +326,8 @@ ips_tx_free(ips_segment *segment, ips_offset offset)
         ips_tag_status(block.seen) != IPS_TAG_ALLOCATED) {
         return ips_heap_damaged(segment, "freeing what is no allocated block", offset);
     }
-    /* deferring; tag; chain: see ips_heap_recall for each gap between them. */
+    /* deferring; tag; chain: see ips_heap_recall for each gap between them.
+     * relaxed: only the order in which this thread may die matters. */
     _Atomic uint64_t *deferring = (_Atomic uint64_t *)&segment->shm->deferring;
     atomic_store_explicit(deferring, offset, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst);
@@ -337,7 +338,8 @@ ips_tx_free(ips_segment *segment, ips_offset offset)
     return IPS_OK;
 }
 
-/* ALLOCATED again, the link kept so that a walk cut short can be repeated. */
+/* ALLOCATED again, the link kept so that a walk cut short can be repeated.
+ * relaxed: under the lock. */
 static bool
 recall(const ips_segment *segment, uint64_t offset, uint64_t *next)
 {

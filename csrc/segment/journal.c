@@ -128,7 +128,8 @@ append_range(const ips_journal *journal, uint64_t *area, uint64_t used, uint64_t
     return used + count + 2;
 }
 
-/* Word stores, so that a racing reader sees each word whole. */
+/* Word stores, so that a racing reader sees each word whole; relaxed: the
+ * reader goes by a version. */
 static void
 store_words(uint8_t *target, const uint8_t *bytes, size_t size)
 {
@@ -207,6 +208,7 @@ ips_journal_settle_versions(ips_journal *journal)
     for (uint64_t i = 1; i <= journal->touched; i++) {
         uint64_t offset = journal->area[journal->words - i];
         _Atomic uint64_t *version = (_Atomic uint64_t *)(journal->base + offset);
+        /* relaxed: only the lock's holder writes it. */
         uint64_t seen = atomic_load_explicit(version, memory_order_relaxed);
         if ((seen & 1) != 0) {
             /* release: after all stores of the transaction, or of its undoing;

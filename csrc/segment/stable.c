@@ -153,7 +153,8 @@ void
 ips_stable_disown(ips_segment *segment, uint64_t from)
 {
     for (uint64_t i = from; i < segment->fresh_count; i++) {
-        /* release: as in ips_stable_give_back. */
+        /* release: as in ips_stable_give_back; pairs with
+         * ips_stable_generation. */
         atomic_store_explicit(&cell_of(segment, segment->fresh[i])->generation, 0,
                               memory_order_release);
     }

@@ -147,6 +147,7 @@ ips_tx_begin(ips_segment *segment, int64_t deadline)
     segment->fresh_count = 0;
     segment->depth = 1;
     segment->owner = me;
+    /* relaxed: as in is_mine. */
     atomic_store_explicit(&segment->holder, thread_number(), memory_order_relaxed);
     return IPS_OK;
 }
