@@ -23,8 +23,8 @@
 
 /* The last namespace this thread asked for: its answer never changes. */
 static _Thread_local struct {
-    char folder[PATH_MAX];
-    ips_space *space;
+    char root[256], name[IPS_NAME_MAX + 1]; /* as the environment and the argument say */
+    ips_space *space;                       /* NULL: nothing kept */
 } last;
 
 static const char *
@@ -76,17 +76,20 @@ namespace_of(ips_state *state, PyObject *namespace_)
     return status < 0 ? (const char *)ips_raise(state, status) : text;
 }
 
+static const char *
+root_of(void)
+{
+    const char *root = getenv("IPCSYS_DIR");
+    return root == NULL ? "" : root;
+}
+
 /* Write the folder of the namespace; 0 or -1 with an exception set. */
 static int
-folder_of(ips_state *state, PyObject *namespace_, char folder[PATH_MAX])
+folder_of(ips_state *state, const char *name, char folder[PATH_MAX])
 {
-    const char *name = namespace_of(state, namespace_);
-    if (name == NULL) {
-        return -1;
-    }
-    const char *root = getenv("IPCSYS_DIR");
+    const char *root = root_of();
     int size;
-    if (root == NULL || root[0] == '\0') {
+    if (root[0] == '\0') {
         size = snprintf(folder, PATH_MAX, "/dev/shm/ipcsys-%u/%d/%s", (unsigned)ips_user_id(),
                         FORMAT_MAJOR, name);
     } else if (root[0] != '/') {
@@ -102,16 +105,17 @@ folder_of(ips_state *state, PyObject *namespace_, char folder[PATH_MAX])
     return 0;
 }
 
-ips_space *
-ips_space_of(ips_state *state, PyObject *namespace_)
+/* Join, and keep the answer.  The texts may be the environment's, which other
+ * threads change while we are without the GIL: so they are copied first. */
+static ips_space *
+join(ips_state *state, const char *name, const char *root)
 {
-    char folder[PATH_MAX];
-    if (folder_of(state, namespace_, folder) < 0) {
+    char folder[PATH_MAX], name_copy[sizeof last.name], root_copy[sizeof last.root];
+    if (folder_of(state, name, folder) < 0) {
         return NULL;
     }
-    if (last.space != NULL && strcmp(folder, last.folder) == 0) {
-        return last.space;
-    }
+    (void)snprintf(name_copy, sizeof name_copy, "%s", name);
+    bool fits = snprintf(root_copy, sizeof root_copy, "%s", root) < (int)sizeof root_copy;
     ips_space *space = NULL;
     int status;
     Py_BEGIN_ALLOW_THREADS /* joining clears away the dead: it may probe */
@@ -120,9 +124,24 @@ ips_space_of(ips_state *state, PyObject *namespace_)
     if (status < 0) {
         return (ips_space *)ips_raise(state, status);
     }
-    memcpy(last.folder, folder, strlen(folder) + 1);
-    last.space = space;
+    last.space = fits ? space : NULL;
+    memcpy(last.name, name_copy, sizeof name_copy);
+    memcpy(last.root, root_copy, sizeof root_copy);
     return space;
+}
+
+ips_space *
+ips_space_of(ips_state *state, PyObject *namespace_)
+{
+    const char *name = namespace_of(state, namespace_);
+    if (name == NULL) {
+        return NULL;
+    }
+    const char *root = root_of();
+    if (last.space != NULL && strcmp(name, last.name) == 0 && strcmp(root, last.root) == 0) {
+        return last.space;
+    }
+    return join(state, name, root);
 }
 
 /* Facts gathered without the GIL, and turned into objects after it. */
@@ -430,7 +449,9 @@ core_folder(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     char folder[PATH_MAX];
     PyObject *namespace_ = one_namespace(args, kwargs, "|O:folder");
-    if (namespace_ == NULL || folder_of(ips_state_of_module(module), namespace_, folder) < 0) {
+    ips_state *state = ips_state_of_module(module);
+    const char *name = namespace_ == NULL ? NULL : namespace_of(state, namespace_);
+    if (name == NULL || folder_of(state, name, folder) < 0) {
         return NULL;
     }
     return PyUnicode_DecodeFSDefault(folder);
