@@ -15,8 +15,8 @@ class Lock:
         *,
         name: str | None = None,
         namespace: str | None = None,
-        create: _Create: TypeAlias = None,
-        cleanup: _Cleanup: TypeAlias = None,
+        create: _Create = None,
+        cleanup: _Cleanup = None,
     ) -> None: ...
     @property
     def name(self) -> str | None: ...
@@ -50,8 +50,8 @@ class Event:
         *,
         name: str | None = None,
         namespace: str | None = None,
-        create: _Create: TypeAlias = None,
-        cleanup: _Cleanup: TypeAlias = None,
+        create: _Create = None,
+        cleanup: _Cleanup = None,
     ) -> None: ...
     @property
     def name(self) -> str | None: ...
