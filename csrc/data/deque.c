@@ -282,11 +282,12 @@ store_shape(const ips_deque *deque, const shape *now)
         sizeof *now);
 }
 
-/* A ring of another size; published with the next store_shape. */
+/* A ring with place for `more`; published with the next store_shape. */
 static int
-resize(const ips_deque *deque, shape *now, ips_ring *ring)
+resize(const ips_deque *deque, uint64_t more, shape *now, ips_ring *ring)
 {
-    int status = ips_ring_rebuild(deque->segment, ring, now->head, now->length, &now->ring);
+    int status = ips_ring_rebuild(deque->segment, ring, now->head, now->length, more,
+        &now->ring);
     if (status < 0) {
         return status;
     }
@@ -294,6 +295,7 @@ resize(const ips_deque *deque, shape *now, ips_ring *ring)
     if (!open_ring(deque, now, ring)) {
         return corrupt(deque, "a ring just made cannot be opened");
     }
+    ring->fresh = true;
     status = ips_deque_reap(deque, REAPED_PER_GROWTH);
     return status < 0 ? status : 0;
 }
@@ -316,7 +318,7 @@ static int
 put(const ips_deque *deque, int end, const ips_value *value, shape *now, ips_ring *ring)
 {
     if (now->length > ring->mask) {
-        int status = resize(deque, now, ring);
+        int status = resize(deque, 1, now, ring);
         if (status < 0) {
             return status;
         }
@@ -349,6 +351,17 @@ ips_deque_push(const ips_deque *deque, int end, const ips_value *value)
     return status < 0 ? status : store_shape(deque, &now);
 }
 
+/* Put a value at an end of `now`; at the limit the one at the other end goes. */
+static int
+push_out(const ips_deque *deque, int end, const ips_value *value, shape *now, ips_ring *ring)
+{
+    int status = 0;
+    if (now->length >= deque->maxlen) {
+        status = take(deque, end == IPS_LEFT ? IPS_RIGHT : IPS_LEFT, now, ring);
+    }
+    return status < 0 ? status : put(deque, end, value, now, ring);
+}
+
 int
 ips_deque_append(const ips_deque *deque, int end, const ips_value *value)
 {
@@ -358,12 +371,30 @@ ips_deque_append(const ips_deque *deque, int end, const ips_value *value)
     if (status < 0 || deque->maxlen == 0) {
         return status;
     }
-    if (now.length >= deque->maxlen) {
-        status = take(deque, end == IPS_LEFT ? IPS_RIGHT : IPS_LEFT, &now, &ring);
+    status = push_out(deque, end, value, &now, &ring);
+    return status < 0 ? status : store_shape(deque, &now);
+}
+
+int
+ips_deque_extend(const ips_deque *deque, int end, const ips_snapshot *values)
+{
+    shape now;
+    ips_ring ring;
+    int status = begin_changing(deque, &now, &ring);
+    if (status < 0 || deque->maxlen == 0) {
+        return status;
     }
-    if (status == 0) {
-        status = put(deque, end, value, &now, &ring);
+    /* At the limit only the last maxlen of them will stay. */
+    uint64_t more = values->records < deque->maxlen ? values->records : deque->maxlen;
+    if (more > now.length / 8 + 8) {
+        status = resize(deque, more, &now, &ring);
     }
+    size_t at = 0;
+    ips_value value;
+    while (status == 0 && ips_snapshot_next(values, &at, &value)) {
+        status = push_out(deque, end, &value, &now, &ring);
+    }
+    ips_fresh_ready();
     return status < 0 ? status : store_shape(deque, &now);
 }
 
@@ -387,7 +418,7 @@ ips_deque_pop(const ips_deque *deque, int end, ips_value_copy *out)
     }
     status = take(deque, end, &now, &ring);
     if (status == 0 && ring.mask >= SHRINK_ABOVE && now.length < ring.mask / 8) {
-        status = resize(deque, &now, &ring);
+        status = resize(deque, 0, &now, &ring);
     }
     return status < 0 ? status : store_shape(deque, &now);
 }

@@ -137,6 +137,8 @@ IPS_MUST_CHECK int ips_deque_snapshot_locked(const ips_deque *deque, ips_snapsho
 IPS_MUST_CHECK int ips_deque_push(const ips_deque *deque, int end, const ips_value *value);
 /* As collections.deque: at the limit the value at the other end goes. */
 IPS_MUST_CHECK int ips_deque_append(const ips_deque *deque, int end, const ips_value *value);
+/* Append all records, in order.  Many go into a fresh ring with plain stores. */
+IPS_MUST_CHECK int ips_deque_extend(const ips_deque *deque, int end, const ips_snapshot *values);
 /* 0, or IPS_DEQUE_EMPTY; a copy of the value unless `out` is NULL. */
 IPS_MUST_CHECK int ips_deque_pop(const ips_deque *deque, int end, ips_value_copy *out);
 /* 0 or IPS_DEQUE_RANGE. */

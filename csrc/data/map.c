@@ -116,13 +116,22 @@ touch_all(const ips_map *map)
     return status;
 }
 
+/* Several insertions in one transaction.  What it has made itself needs no
+ * journal: the table once it was rebuilt, the last item once it is new. */
+typedef struct {
+    uint64_t expected; /* insertions to come, this one included */
+    bool table_is_fresh;
+    bool last_is_fresh;
+} batch;
+
 /* A larger (or cleaner) table; then the key's place in it. */
 static int
-make_room(const ips_map *map, const ips_key *key, shape *now, ips_place *where)
+make_room(const ips_map *map, const ips_key *key, batch *many, shape *now, ips_place *where)
 {
     int status = touch_all(map);
     if (status == 0) {
-        status = ips_table_rebuild(map->segment, &where->table, now->length, &now->table);
+        status = ips_table_rebuild(map->segment, &where->table, now->length, many->expected,
+            &now->table);
     }
     if (status == 0) {
         ips_fresh_ready();
@@ -132,18 +141,59 @@ make_room(const ips_map *map, const ips_key *key, shape *now, ips_place *where)
     if (status < 0) {
         return status;
     }
+    many->table_is_fresh = true;
     return ips_place_find(map, key, where) == IPS_PLACE_MISSING
         ? 0 : ips_map_damaged(map, "its new table knows a key that the old one did not");
 }
 
-/* At the end of the order, into the slot that ips_place_find() found. */
+/* Behind the last item. */
 static int
-link_new(const ips_map *map, const ips_key *key, const ips_value *value, ips_place *where)
+link_last(const ips_map *map, ips_offset item, const batch *many, shape *now)
+{
+    const ips_offset previous = now->last;
+    now->length++;
+    now->last = item;
+    if (previous == 0) {
+        now->first = item;
+        return 0;
+    }
+    ips_item last;
+    if (!ips_item_open(map->segment, previous, &last)) {
+        return ips_map_damaged(map, "its last item is damaged");
+    }
+    if (many->last_is_fresh) {
+        /* relaxed: a reader goes by the root's version, which is odd. */
+        atomic_store_explicit(&last.shm->after, item, memory_order_relaxed);
+        return 0;
+    }
+    return ips_tx_store(map->segment, previous + offsetof(ips_item_shm, after), item);
+}
+
+/* Into the slot that ips_place_find found. */
+static int
+link_slot(const ips_map *map, const ips_place *where, uint64_t hash, ips_offset item,
+    const batch *many, shape *now)
+{
+    if (LOAD(where->table.slot[where->index].item) == IPS_SLOT_EMPTY) {
+        now->used++;
+    }
+    if (many->table_is_fresh) {
+        ips_table_put_fresh(&where->table, where->index, hash, item);
+        return 0;
+    }
+    return ips_table_put(map->segment, &where->table, where->index, hash, item);
+}
+
+/* A new item at the end of the order, into the place that was found. */
+static int
+link_new(const ips_map *map, const ips_key *key, const ips_value *value, ips_place *where,
+    batch *many)
 {
     shape now = shape_of(map);
     int status = 0;
-    if (!ips_table_has_room(&where->table, now.used)) {
-        status = make_room(map, key, &now, where);
+    if (!ips_table_has_room(&where->table, now.used) ||
+        (!many->table_is_fresh && many->expected > now.length / 8 + 8)) {
+        status = make_room(map, key, many, &now, where);
     }
     ips_offset item = 0;
     if (status == 0) {
@@ -153,28 +203,14 @@ link_new(const ips_map *map, const ips_key *key, const ips_value *value, ips_pla
         ips_fresh_ready();
         status = touch(map, key->hash);
     }
-    if (status < 0) {
-        return status;
-    }
-    const ips_offset previous = now.last;
-    if (LOAD(where->table.slot[where->index].item) == IPS_SLOT_EMPTY) {
-        now.used++;
-    }
-    now.length++;
-    now.last = item;
-    if (previous == 0) {
-        now.first = item;
-    } else {
-        ips_item last;
-        if (!ips_item_open(map->segment, previous, &last)) {
-            return ips_map_damaged(map, "its last item is damaged");
-        }
-        status = ips_tx_store(map->segment, previous + offsetof(ips_item_shm, after), item);
+    if (status == 0) {
+        status = link_last(map, item, many, &now);
     }
     if (status == 0) {
-        status = ips_table_put(map->segment, &where->table, where->index, key->hash, item);
+        status = link_slot(map, where, key->hash, item, many, &now);
     }
     if (status == 0) {
+        many->last_is_fresh = true;
         status = store_shape(map, &now);
     }
     if (status == 0 && LOAD(map->shm->graves) != 0) {
@@ -195,8 +231,8 @@ replace(const ips_map *map, const ips_key *key, const ips_item *item, const ips_
     return status < 0 ? status : ips_item_replace(map->segment, item, value, revision);
 }
 
-int
-ips_map_set(const ips_map *map, const ips_key *key, const ips_value *value)
+static int
+set(const ips_map *map, const ips_key *key, const ips_value *value, batch *many)
 {
     ips_place where;
     int found = locate_locked(map, key, &where);
@@ -204,11 +240,36 @@ ips_map_set(const ips_map *map, const ips_key *key, const ips_value *value)
         return found;
     }
     int status = found == IPS_PLACE_FOUND ? replace(map, key, &where.item, value)
-                                : link_new(map, key, value, &where);
+                                          : link_new(map, key, value, &where, many);
     if (status < 0) {
         return status;
     }
     return found == IPS_PLACE_FOUND ? IPS_MAP_PRESENT : IPS_MAP_ABSENT;
+}
+
+int
+ips_map_set(const ips_map *map, const ips_key *key, const ips_value *value)
+{
+    return set(map, key, value, &(batch){.expected = 1});
+}
+
+int
+ips_map_update(const ips_map *map, const ips_snapshot *records)
+{
+    batch many = {.expected = records->records / 3};
+    size_t at = 0;
+    ips_value key, spelling, value;
+    while (ips_snapshot_next(records, &at, &key) && ips_snapshot_next(records, &at, &spelling) &&
+           ips_snapshot_next(records, &at, &value)) {
+        const ips_key full = {key.bytes, key.size, spelling.bytes, spelling.size,
+            ips_hash(key.bytes, key.size)};
+        int status = set(map, &full, &value, &many);
+        if (status < 0) {
+            return status;
+        }
+        many.expected -= many.expected > 1;
+    }
+    return alive(map);
 }
 
 int
@@ -224,7 +285,7 @@ ips_map_insert(const ips_map *map, const ips_key *key, const ips_value *value,
         int copied = present != NULL ? copy_locked(map, &where.item, present) : 0;
         return copied < 0 ? copied : IPS_MAP_PRESENT;
     }
-    int status = link_new(map, key, value, &where);
+    int status = link_new(map, key, value, &where, &(batch){.expected = 1});
     return status < 0 ? status : IPS_MAP_ABSENT;
 }
 

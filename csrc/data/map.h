@@ -110,6 +110,10 @@ IPS_MUST_CHECK int ips_map_snapshot_locked(const ips_map *map, unsigned what, ip
 
 /* Insert or replace.  IPS_MAP_ABSENT (inserted) or IPS_MAP_PRESENT (replaced). */
 IPS_MUST_CHECK int ips_map_set(const ips_map *map, const ips_key *key, const ips_value *value);
+/* Set many: `records` holds, for each, canonical key, spelling (empty where it
+ * is the same) and value.  The more there are, the less each one costs the
+ * journal: they go into a fresh table with plain stores. */
+IPS_MUST_CHECK int ips_map_update(const ips_map *map, const ips_snapshot *records);
 /* Insert unless it is there: then IPS_MAP_PRESENT and, unless `present` is
  * NULL, a copy of its value. */
 IPS_MUST_CHECK int ips_map_insert(const ips_map *map, const ips_key *key, const ips_value *value,

@@ -30,6 +30,7 @@ ips_ring_open(ips_segment *segment, ips_offset offset, ips_ring *out)
     out->shm = shm;
     out->mask = slots - 1;
     out->offset = offset;
+    out->fresh = false;
     return true;
 }
 
@@ -81,9 +82,9 @@ slots_for(uint64_t values)
 
 int
 ips_ring_rebuild(ips_segment *segment, const ips_ring *old, uint64_t head, uint64_t length,
-    ips_offset *out)
+    uint64_t more, ips_offset *out)
 {
-    int status = ips_ring_create(segment, slots_for(length), out);
+    int status = ips_ring_create(segment, slots_for(length + more), out);
     if (status < 0) {
         return status;
     }
@@ -120,6 +121,10 @@ ips_ring_put(ips_segment *segment, const ips_ring *ring, uint64_t index, const i
         ips_fresh_ready();
     } else if (value->size != 0) {
         memcpy(&image[1], value->bytes, value->size);
+    }
+    if (ring->fresh) {
+        memcpy(&ring->shm->slot[index & ring->mask], image, sizeof image);
+        return 0;
     }
     return ips_tx_write(segment, ips_ring_slot_offset(ring, index), image, sizeof image);
 }

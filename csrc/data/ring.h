@@ -15,6 +15,7 @@ typedef struct {
     ips_deque_ring_shm *shm;
     uint64_t mask;
     ips_offset offset;
+    bool fresh; /* made by this transaction: plain stores will do */
 } ips_ring;
 
 /* False where no ring can be at `offset`. */
@@ -41,11 +42,12 @@ bool ips_ring_value(ips_segment *segment, const ips_ring *ring, uint64_t index,
 /* --- inside a transaction */
 
 IPS_MUST_CHECK int ips_ring_create(ips_segment *segment, uint64_t slots, ips_offset *out);
-/* A fresh ring of a fitting size with the values of `old`, the first in slot
- * 0; the old one is freed at commit.  The caller publishes `out`. */
+/* A fresh ring with the `length` values of `old` from `head` on, the first in
+ * slot 0, and place for `more`; the old one is freed at commit.  The caller
+ * publishes `out`. */
 IPS_MUST_CHECK int ips_ring_rebuild(ips_segment *segment, const ips_ring *old, uint64_t head,
-    uint64_t length, ips_offset *out);
-/* Through the journal. */
+    uint64_t length, uint64_t more, ips_offset *out);
+/* Through the journal, unless this transaction has made the ring. */
 IPS_MUST_CHECK int ips_ring_put(ips_segment *segment, const ips_ring *ring, uint64_t index,
     const ips_value *value);
 /* Free the block of a large value at commit. */

@@ -59,6 +59,15 @@ ips_table_create(ips_segment *segment, uint64_t slots, ips_offset *out)
     return 0;
 }
 
+void
+ips_table_put_fresh(const ips_table *table, uint64_t index, uint64_t hash, ips_offset item)
+{
+    /* relaxed, release: a reader may have found the table by an odd version;
+     * pairs with the acquire in ips_place_find. */
+    atomic_store_explicit(&table->slot[index].hash, hash, memory_order_relaxed);
+    atomic_store_explicit(&table->slot[index].item, item, memory_order_release);
+}
+
 /* Into a table that nobody else knows. */
 static void
 place(const ips_table *table, uint64_t hash, ips_offset item)
@@ -69,15 +78,15 @@ place(const ips_table *table, uint64_t hash, ips_offset item)
            IPS_SLOT_EMPTY) {
         index = (index + 1) & table->mask;
     }
-    atomic_store_explicit(&table->slot[index].hash, hash, memory_order_relaxed);
-    atomic_store_explicit(&table->slot[index].item, item, memory_order_relaxed);
+    ips_table_put_fresh(table, index, hash, item);
 }
 
 int
-ips_table_rebuild(ips_segment *segment, const ips_table *old, uint64_t items, ips_offset *out)
+ips_table_rebuild(ips_segment *segment, const ips_table *old, uint64_t items, uint64_t more,
+    ips_offset *out)
 {
     ips_table fresh;
-    int status = ips_table_create(segment, ips_table_slots_for(items + 1), out);
+    int status = ips_table_create(segment, ips_table_slots_for(items + more), out);
     if (status < 0) {
         return status;
     }

@@ -72,10 +72,13 @@ uint64_t ips_table_slots_for(uint64_t items);
 /* Inside a transaction: a fresh table without items. */
 IPS_MUST_CHECK int ips_table_create(ips_segment *segment, uint64_t slots, ips_offset *out);
 /* Inside a transaction: a fresh table with the items of `old`, whose number
- * must be `items`; `old` is freed at commit.  The caller publishes `out`. */
+ * must be `items`, and place for `more`; `old` is freed at commit.  The caller
+ * publishes `out`. */
 IPS_MUST_CHECK int ips_table_rebuild(ips_segment *segment, const ips_table *old,
-    uint64_t items, ips_offset *out);
+    uint64_t items, uint64_t more, ips_offset *out);
 
+/* With plain stores, into a table that this transaction has made. */
+void ips_table_put_fresh(const ips_table *table, uint64_t index, uint64_t hash, ips_offset item);
 /* Through the journal. */
 IPS_MUST_CHECK int ips_table_put(ips_segment *segment, const ips_table *table,
     uint64_t index, uint64_t hash, ips_offset item);

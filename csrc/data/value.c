@@ -57,18 +57,38 @@ ips_snapshot_extend(ips_snapshot *snapshot, size_t size)
     return at;
 }
 
-int
-ips_snapshot_add(ips_snapshot *snapshot, const void *shared_bytes, uint64_t size, uint8_t kind)
+/* The place of a new record's bytes, NULL (noted) where there is no memory. */
+static uint8_t *
+add_record(ips_snapshot *snapshot, uint64_t size, uint8_t kind)
 {
     uint8_t *at = ips_snapshot_extend(snapshot, 8 + ips_align_up(size, 8));
     if (at == NULL) {
-        return IPS_ENOMEM;
+        return NULL;
     }
     uint64_t word = ips_value_word(size, kind);
     memcpy(at, &word, 8);
-    ips_copy_racing(at + 8, shared_bytes, size);
     snapshot->records++;
-    return 0;
+    return at + 8;
+}
+
+int
+ips_snapshot_put(ips_snapshot *snapshot, const void *bytes, size_t size, uint8_t kind)
+{
+    uint8_t *at = add_record(snapshot, size, kind);
+    if (at != NULL && size != 0) {
+        memcpy(at, bytes, size);
+    }
+    return at != NULL ? 0 : IPS_ENOMEM;
+}
+
+int
+ips_snapshot_add(ips_snapshot *snapshot, const void *shared_bytes, uint64_t size, uint8_t kind)
+{
+    uint8_t *at = add_record(snapshot, size, kind);
+    if (at != NULL) {
+        ips_copy_racing(at, shared_bytes, size);
+    }
+    return at != NULL ? 0 : IPS_ENOMEM;
 }
 
 bool

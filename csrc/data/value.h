@@ -72,7 +72,10 @@ void ips_snapshot_clear(ips_snapshot *snapshot);
 /* `size` more bytes at the end, NULL (noted IPS_ENOMEM) where there is no memory. */
 uint8_t *ips_snapshot_extend(ips_snapshot *snapshot, size_t size);
 
-/* Each record: a word of size and kind, then the bytes, padded to 8. */
+/* Each record: a word of size and kind, then the bytes, padded to 8.  From
+ * shared memory, 8-aligned, that may be changing; or from private bytes. */
+IPS_MUST_CHECK int ips_snapshot_put(ips_snapshot *snapshot, const void *bytes, size_t size,
+    uint8_t kind);
 IPS_MUST_CHECK int ips_snapshot_add(ips_snapshot *snapshot, const void *shared_bytes,
     uint64_t size, uint8_t kind);
 /* Read the record at *at and step over it; false at the end. */

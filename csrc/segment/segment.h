@@ -101,7 +101,8 @@ IPS_MUST_CHECK int ips_segment_open(ips_space *space, const char *name, ips_open
     uint64_t size, uint64_t max_size, bool cleanup_last, ips_segment **out, bool *created);
 IPS_MUST_CHECK int ips_segment_redeem(ips_space *space, const char *ticket, ips_segment **out);
 ips_object *ips_segment_object(ips_segment *segment);
-void ips_segment_close(ips_segment *segment);
+void ips_segment_hold(ips_segment *segment); /* one more handle, for what lies in the segment */
+void ips_segment_close(ips_segment *segment); /* one handle less; the last one unmaps */
 IPS_MUST_CHECK int ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out);
 /* Invariants; one report line per problem.  Takes the lock. */
 IPS_MUST_CHECK int ips_segment_check(ips_segment *segment, int64_t deadline,
