@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machine that measures: two CPUs apart, its description, a folder for the run."""
+
+import contextlib
+import os
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+
+_TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/{}"
+
+
+def topology(cpus):
+    """For each CPU (package, core), where the kernel tells."""
+
+    def read(cpu, what):
+        try:
+            return int(Path(_TOPOLOGY.format(cpu, what)).read_text())
+        except (OSError, ValueError):
+            return cpu
+
+    return {cpu: (read(cpu, "physical_package_id"), read(cpu, "core_id")) for cpu in cpus}
+
+
+def choose(places):
+    """Two CPUs for a pair: two cores of one package, else any two, else one twice."""
+    cpus = sorted(places)
+    first = cpus[0]
+    package = places[first][0]
+
+    def distance(cpu):
+        other_package, core = places[cpu]
+        return (places[cpu] == places[first], other_package != package, core, cpu)
+
+    return first, min(cpus[1:], key=distance, default=first)
+
+
+def pair_of_cpus():
+    return choose(topology(os.sched_getaffinity(0)))
+
+
+def facts(cpus):
+    """What a reader of the figures wants to know about where they were taken."""
+    model = ""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        model = next(names, "")
+    return {
+        "cpu": model,
+        "cpus": len(os.sched_getaffinity(0)),
+        "used": list(cpus),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+@contextlib.contextmanager
+def scratch():
+    """A root of namespaces for this run alone, removed after it, whatever the run leaves."""
+    root = os.environ.get("IPCSYS_DIR") or "/dev/shm"
+    os.makedirs(root, mode=0o700, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix="ipcsys-bench-", dir=root)
+    before = os.environ.get("IPCSYS_DIR")
+    os.environ["IPCSYS_DIR"] = folder
+    try:
+        yield folder
+    finally:
+        if before is None:
+            del os.environ["IPCSYS_DIR"]
+        else:
+            os.environ["IPCSYS_DIR"] = before
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which works a command runs, and the report they make."""
+
+from dataclasses import dataclass
+
+from ipcsys.bench import calls, death, locks, machine, messages, noise, roundtrips, shared
+from ipcsys.bench.carriers import BATCH, Pipe, PosixPipe
+from ipcsys.bench.contest import compete
+from ipcsys.bench.figures import LESS, MORE
+from ipcsys.bench.report import Report, Table
+from ipcsys.bench.rivals import contenders
+
+SMALL = 64  # bytes of a message in works whose size nobody chose
+IDLE = 0.001  # seconds of idleness before a round trip between sleepers
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller may choose."""
+
+    messages: int = 10_000
+    size: int = 1024
+    repeats: int = 5
+    rivals: bool = False
+    interval: float = 50e-6  # seconds between the messages whose latency is measured
+    rounds: int = 100  # deaths
+    memory: int = 1 << 30  # bytes that a large victim holds
+
+
+class Run:
+    """One command's run: CPUs, listener and the tables so far."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.cpus = machine.pair_of_cpus()
+        self.listener = noise.Listener(self.cpus)
+        self.carriers, self.missing = contenders(settings.rivals)
+        self.tables = []
+
+    def contest(self, work, unit, better, entrants, note=""):
+        rows = compete(list(entrants), self.settings.repeats, self.listener)
+        self.tables.append(Table(work, unit, better, rows, note))
+
+    def report(self):
+        self.listener.listen()
+        return Report(
+            machine=machine.facts(self.cpus),
+            noise=self.listener.judge(),
+            tables=tuple(self.tables),
+            missing=tuple(self.missing),
+            settings=vars(self.settings),
+        )
+
+
+def throughput(run):
+    """One way, one by one; in batches and as dicts too beside the rivals."""
+    count, size = run.settings.messages, run.settings.size
+    one_way = f"one producer to one consumer, {count} messages of {size} bytes"
+    entrants = (messages.OneWay(c, "single", count, size, run.cpus) for c in run.carriers)
+    run.contest(f"throughput, {one_way}", "messages/s", MORE, entrants)
+    if run.settings.rivals:
+        _batches(run, count, size)
+        _values(run, count)
+
+
+def _batches(run, count, size):
+    entrants = (
+        messages.OneWay(c, "batch", count, size, run.cpus) for c in run.carriers if c.put_batch
+    )
+    work = f"throughput in batches of {BATCH}, messages of {size} bytes"
+    run.contest(work, "messages/s", MORE, entrants, "rivals without batches send a pickled list")
+
+
+def _values(run, count):
+    entrants = (
+        messages.OneWay(c, "value", count, SMALL, run.cpus) for c in run.carriers if c.put_value
+    )
+    run.contest("throughput of small dicts", "messages/s", MORE, entrants)
+
+
+def latency(run):
+    """One way, one message every so often."""
+    settings = run.settings
+    entrants = (
+        messages.Delay(c, settings.messages, settings.size, settings.interval, run.cpus)
+        for c in run.carriers
+    )
+    every = f"one message of {settings.size} bytes every {settings.interval * 1e6:g} µs"
+    run.contest(f"latency from put to get, {every}", "s", LESS, entrants)
+
+
+def roundtrip(run):
+    """There and back: spinning, back to back, after idleness."""
+
+    def entrants(manner, count, pause=0.0):
+        for carrier in run.carriers:
+            if manner == roundtrips.WAIT or carrier.spin_get:
+                yield roundtrips.RoundTrip(carrier, manner, count, SMALL, run.cpus, pause)
+
+    count = run.settings.messages
+    spinning = f"round trip of {SMALL} bytes, both sides spinning"
+    run.contest(spinning, "s", LESS, entrants(roundtrips.SPIN, count))
+    back_to_back = f"round trip of {SMALL} bytes, back to back, default waiting"
+    run.contest(back_to_back, "s", LESS, entrants(roundtrips.WAIT, count))
+    idle = f"round trip of {SMALL} bytes after {IDLE * 1e3:g} ms of idleness"
+    run.contest(idle, "s", LESS, entrants(roundtrips.WAIT, _paused(count), IDLE))
+
+
+def _paused(count):
+    """Few enough round trips that the pauses stay under half a second."""
+    return min(count, round(0.5 / IDLE))
+
+
+def lock(run):
+    """A pair of acquire and release."""
+    count = 200_000
+    for manner, work in ((locks.PAIRS, "acquire and release"), (locks.WITH, "`with lock:`")):
+        entrants = (locks.Free(kind, manner, count, run.cpus) for kind in locks.KINDS)
+        run.contest(f"lock, free: {work}", "s", LESS, entrants)
+    entrants = (locks.Fought(kind, 0.2, run.cpus) for kind in locks.BETWEEN_PROCESSES)
+    run.contest("lock, two processes that do nothing else", "pairs/s", MORE, entrants)
+
+
+def data(run):
+    """Atomics and maps."""
+    adds = (shared.Operation(kind, "add", 50_000, run.cpus) for kind in shared.ATOMICS)
+    run.contest("atomic addition", "operations/s", MORE, adds)
+    for what in ("get", "set"):
+        entrants = (shared.Operation(kind, what, 20_000, run.cpus) for kind in shared.MAPS)
+        run.contest(f"map of {shared.KEYS}: {what}", "operations/s", MORE, entrants)
+
+
+def call(run):
+    """A node's answer beside pipes."""
+    floor = (Pipe, PosixPipe)
+    for pause, count, when in (
+        (0.0, run.settings.messages, "back to back"),
+        (IDLE, _paused(run.settings.messages), f"after {IDLE * 1e3:g} ms of idleness"),
+    ):
+        ours = calls.Call(count, SMALL, run.cpus, pause)
+        pipes = (
+            roundtrips.RoundTrip(c, roundtrips.WAIT, count, SMALL, run.cpus, pause) for c in floor
+        )
+        run.contest(f"call of {SMALL} bytes, {when}", "s", LESS, (ours, *pipes))
+
+
+def deaths(run):
+    settings = run.settings
+    run.tables += death.tables(
+        run.cpus, settings.rounds, settings.memory, settings.rivals, run.listener
+    )
+
+
+SUITES = {
+    "throughput": (throughput,),
+    "latency": (latency,),
+    "messages": (throughput, latency),
+    "roundtrip": (roundtrip,),
+    "lock": (lock,),
+    "data": (data,),
+    "call": (call,),
+    "death": (deaths,),
+    "all": (throughput, latency, roundtrip, lock, data, call, deaths),
+}
+
+
+def run(name, settings):
+    """The report of one suite."""
+    with machine.scratch():
+        this = Run(settings)
+        for work in SUITES[name]:
+            work(this)
+        return this.report()
