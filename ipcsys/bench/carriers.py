@@ -21,6 +21,7 @@ class Carrier:
     needs = None  # a module that may be missing
     lossy = False  # drops instead of waiting: `before` and `after` keep credits
     note = ""
+    reference = False
     before = after = before_batch = "pass"
 
     put = "put(data)"
@@ -134,6 +135,7 @@ class PosixPipe(Carrier):
 
     name = "os.pipe"
     note = "bare bytes of one agreed size"
+    reference = True
     put = "while (rest := len(data) - write(out, data)) > 0: data = data[-rest:]"
     get = (
         "data = read(into, length)\n"

@@ -15,6 +15,7 @@ class Contender:
     who = ""
     note = ""
     lossy = False
+    reference = False
 
     def open(self):
         """Start the processes; ends with everything warm."""
@@ -33,7 +34,9 @@ class Contender:
         return self._row(failed=why)
 
     def _row(self, **facts):
-        return Row(who=self.who, note=self.note, lossy=self.lossy, **facts)
+        return Row(
+            who=self.who, note=self.note, lossy=self.lossy, reference=self.reference, **facts
+        )
 
 
 class Timed(Contender):
@@ -46,10 +49,11 @@ class Timed(Contender):
 
 
 class OnSource(Contender):
-    """A contender whose processes get their object from a source, made in the parent and pickled."""
+    """A contender whose processes get their object from a source that was pickled to them."""
 
     def __init__(self, kind, cpus):
         self.who, self._kind, self._cpus = kind.who, kind, cpus
+        self.reference = getattr(kind, "reference", False)
         self._source = self._pair = None
 
     def _start(self, sides_of):

@@ -41,10 +41,9 @@ class Scene:
 
 def scenes(rounds, memory):
     """What may slow a death down, fewer rounds where each takes long."""
-    size = f"{memory / _MIB / 1024:g} GiB"
     return (
         Scene("a small victim", rounds),
-        Scene(f"a victim that holds {size}", min(rounds, 10), memory=memory),
+        Scene(f"a victim that holds {memory // _MIB} MiB", min(rounds, 10), memory=memory),
         Scene("a victim at nice 19", min(rounds, 40), nice=19),
         Scene("all CPUs busy", min(rounds, 40), busy=True),
         Scene("a core dump", min(rounds, 10), memory=64 * _MIB, dump=True),
@@ -225,14 +224,15 @@ class Deaths:
         self._pair.close()
 
 
-def _row(who, samples, note=""):
-    latency = Latency.of_nanoseconds(samples)
-    return Row(who, Spread.of([sample * 1e-9 for sample in samples]), latency, note)
+def _row(who, samples, **facts):
+    spread = Spread.of([sample * 1e-9 for sample in samples])
+    return Row(who, spread, Latency.of_nanoseconds(samples), **facts)
 
 
 def _above_the_kernel(owned, ended):
     above = Latency.of_nanoseconds([a - b for a, b in zip(owned, ended, strict=True)])
-    return f"p99 {above.p99 * 1e3:+.3f} ms from the kernel's notice"
+    when = "after" if above.p99 > 0 else "before"
+    return f"p99 {abs(above.p99) * 1e3:.3f} ms {when} the kernel's own end"
 
 
 def scene_table(deaths, scene, patience=10.0):
@@ -247,8 +247,9 @@ def scene_table(deaths, scene, patience=10.0):
         why = f"in {late} of {len(rounds)} rounds the lock did not come within {patience:g} s"
         return Table(title, "s", LESS, (Row(OURS, failed=why),))
     owned, ended = (list(times) for times in zip(*rounds, strict=True))
-    ours = _row(OURS, owned, _above_the_kernel(owned, ended))
-    return Table(title, "s", LESS, (ours, _row("the kernel, until the victim has ended", ended)))
+    ours = _row(OURS, owned, note=_above_the_kernel(owned, ended))
+    kernel = _row("the kernel's own end of the victim", ended, reference=True)
+    return Table(title, "s", LESS, (ours, kernel))
 
 
 def standard_row(cpus, patience=1.0):

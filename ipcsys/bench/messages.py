@@ -100,7 +100,7 @@ class _OnCarrier(Contender):
 
     def __init__(self, carrier_class, size, room):
         self.who, self.note = carrier_class.name, carrier_class.note
-        self.lossy = carrier_class.lossy
+        self.lossy, self.reference = carrier_class.lossy, carrier_class.reference
         self._class, self._size, self._room = carrier_class, size, room
         self._carrier = self._pair = None
 

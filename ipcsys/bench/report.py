@@ -17,6 +17,7 @@ class Row:
     latency: Latency | None = None
     note: str = ""
     lossy: bool = False  # drops messages when the reader is slow; measured with credits
+    reference: bool = False  # stands beside the others to explain them, not to compete
     failed: str = ""  # why there is no figure
 
     @property
@@ -33,41 +34,47 @@ class Table:
     better: str = MORE
     rows: tuple[Row, ...] = ()
     note: str = ""
+    size: int | None = None  # bytes of a message, where the unit counts messages
 
-    def advantages(self):
-        """For each row, how many times better our first row is; None where that means nothing."""
-        ours = next((row for row in self.rows if row.ours and row.spread), None)
-        return [
-            None
-            if ours is None or row is ours or row.spread is None
-            else advantage(ours.spread.median, row.spread.median, self.better)
-            for row in self.rows
-        ]
+    @property
+    def ours(self):
+        """The row that the others are compared with, None where it has no figure."""
+        return next((row for row in self.rows if row.ours and row.spread), None)
 
-    def unsure(self):
-        """For each row, whether its repeats overlap ours, so that the order may be chance."""
-        ours = next((row for row in self.rows if row.ours and row.spread), None)
-        return [
-            ours is not None
-            and row is not ours
-            and row.spread is not None
-            and row.spread.overlaps(ours.spread)
-            for row in self.rows
-        ]
+    def compared(self, row):
+        ours = self.ours
+        return ours is not None and row is not ours and row.spread and not row.reference
+
+    def advantage_over(self, row):
+        """How many times better ours is; None where that means nothing."""
+        if not self.compared(row):
+            return None
+        return advantage(self.ours.spread.median, row.spread.median, self.better)
+
+    def within_noise(self, row):
+        """Do its repeats overlap ours, so that the order of the two may be chance?"""
+        return bool(self.compared(row)) and row.spread.overlaps(self.ours.spread)
+
+    def bytes_per_second(self, row):
+        return row.spread.median * self.size if self.size and row.spread else None
 
     def best_rival(self):
-        """The median of the best row that is not ours, None without one."""
-        rivals = [row.spread.median for row in self.rows if row.spread and not row.ours]
-        return best(rivals, self.better)
+        """The row of the best that is not ours, None without one."""
+        rivals = [row for row in self.rows if self.compared(row)]
+        figure = best([row.spread.median for row in rivals], self.better)
+        return next((row for row in rivals if row.spread.median == figure), None)
 
     def to_dict(self):
-        rows = []
-        for row, ratio, unsure in zip(self.rows, self.advantages(), self.unsure(), strict=True):
-            rows.append({**asdict(row), "advantage_of_ipcsys": ratio, "within_noise": unsure})
-        return {
-            "work": self.work, "unit": self.unit, "better": self.better,
-            "note": self.note, "rows": rows,
-        }  # fmt: skip
+        rows = [
+            {
+                **asdict(row),
+                "bytes_per_second": self.bytes_per_second(row),
+                "advantage_of_ipcsys": self.advantage_over(row),
+                "within_noise": self.within_noise(row),
+            }
+            for row in self.rows
+        ]
+        return {**asdict(self), "rows": rows}
 
 
 @dataclass(frozen=True)

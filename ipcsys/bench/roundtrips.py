@@ -53,7 +53,7 @@ class RoundTrip(Timed):
     """Seconds for there and back; `pause` seconds of idleness before each."""
 
     def __init__(self, carrier_class, manner, count, size, cpus, pause=0.0):
-        self.who, self.note = carrier_class.name, ""
+        self.who, self.reference = carrier_class.name, carrier_class.reference
         self._class, self._manner, self._count = carrier_class, manner, count
         self._size, self._cpus, self._pause = size, cpus, pause
         self._carriers, self._pair = (), None

@@ -72,6 +72,7 @@ class PlainDict:
     """Shared with nobody: the floor."""
 
     who = "dict"
+    reference = True
 
     def get(self):
         return {}

@@ -37,9 +37,9 @@ class Run:
         self.carriers, self.missing = contenders(settings.rivals)
         self.tables = []
 
-    def contest(self, work, unit, better, entrants, note=""):
+    def contest(self, work, unit, better, entrants, **facts):
         rows = compete(list(entrants), self.settings.repeats, self.listener)
-        self.tables.append(Table(work, unit, better, rows, note))
+        self.tables.append(Table(work, unit, better, rows, **facts))
 
     def report(self):
         self.listener.listen()
@@ -57,7 +57,7 @@ def throughput(run):
     count, size = run.settings.messages, run.settings.size
     one_way = f"one producer to one consumer, {count} messages of {size} bytes"
     entrants = (messages.OneWay(c, "single", count, size, run.cpus) for c in run.carriers)
-    run.contest(f"throughput, {one_way}", "messages/s", MORE, entrants)
+    run.contest(f"throughput, {one_way}", "messages/s", MORE, entrants, size=size)
     if run.settings.rivals:
         _batches(run, count, size)
         _values(run, count)
@@ -68,7 +68,8 @@ def _batches(run, count, size):
         messages.OneWay(c, "batch", count, size, run.cpus) for c in run.carriers if c.put_batch
     )
     work = f"throughput in batches of {BATCH}, messages of {size} bytes"
-    run.contest(work, "messages/s", MORE, entrants, "rivals without batches send a pickled list")
+    note = "rivals without batches of their own send a pickled list"
+    run.contest(work, "messages/s", MORE, entrants, size=size, note=note)
 
 
 def _values(run, count):
