@@ -93,6 +93,45 @@ check_header(ips_space *space, const ips_header_shm *header)
     return IPS_OK;
 }
 
+/* Where the last byte that the head says has memory lies in the file. */
+static uint64_t
+end_of_memory(const ips_cell_pool_shm *head)
+{
+    uint64_t end = IPS_CELLS_AT + (uint64_t)head->cells_backed * sizeof(ips_cell_shm);
+    if (head->tickets_backed != 0) {
+        end = IPS_TICKETS_AT + (uint64_t)head->tickets_backed * sizeof(ips_ticket_shm);
+    }
+    for (uint32_t slot = 0; slot < IPS_MAX_SLOTS; slot++) {
+        if (head->use_pages[slot] != 0) {
+            end = IPS_USES_AT + (uint64_t)slot * IPS_USES_STRIDE +
+                  (uint64_t)head->use_pages[slot] * IPS_CELL_PAGE;
+        }
+    }
+    return end;
+}
+
+/* A file cut short would be SIGBUS later. */
+static int
+check_file(ips_space *space, int fd, uint64_t size)
+{
+    ips_cell_pool_shm *head = (ips_cell_pool_shm *)malloc(sizeof *head);
+    if (head == NULL) {
+        return ips_fail(IPS_ENOMEM, "opening the cells of '%s'", ips_space_folder(space));
+    }
+    int status = ips_file_read(fd, head, sizeof *head, 0);
+    if (status == IPS_OK) {
+        status = check_header(space, &head->header);
+    }
+    if (status == IPS_OK &&
+        (head->cells_backed > IPS_CELLS_MAX || head->tickets_backed > IPS_TICKETS_MAX ||
+         end_of_memory(head) > size)) {
+        status = ips_fail(IPS_ECORRUPT, "'%s/" POOL_FILE "' ends too early",
+                          ips_space_folder(space));
+    }
+    free(head);
+    return status;
+}
+
 static int
 map_pool(ips_cell_pool *pool)
 {
@@ -102,16 +141,8 @@ map_pool(ips_cell_pool *pool)
     if (status < 0) {
         return status;
     }
-    ips_header_shm header;
-    status = ips_file_read(fd, &header, sizeof header, 0);
-    if (status == IPS_OK) {
-        status = check_header(pool->space, &header);
-    }
-    if (status == IPS_OK && facts.size < IPS_CELLS_AT) {
-        status = ips_fail(IPS_EFORMAT, "'%s/" POOL_FILE "' ends too early",
-                          ips_space_folder(pool->space));
-    }
     void *base = NULL;
+    status = check_file(pool->space, fd, facts.size);
     if (status == IPS_OK) {
         status = ips_map_file(fd, IPS_POOL_SIZE, &base);
     }

@@ -17,6 +17,7 @@ static _Atomic uint32_t births;
 
 /* A hook of the member room must not keep it long; who sweeps next goes on. */
 #define LONGEST_WAIT_NS INT64_C(1000000000)
+#define GUARDED_WAIT_NS INT64_C(20000000)
 
 static void watch_forks(void);
 
@@ -105,6 +106,36 @@ leave(ips_cell_pool *pool)
     (void)pthread_mutex_unlock(&pool->guard);
 }
 
+/* The guard, then the shared lock.  Whoever waits for the lock lets go of the
+ * guard now and then, so that threads behind it can hear signals, and fork. */
+static int
+take(ips_cell_pool *pool, ips_owner me, int64_t deadline)
+{
+    if (deadline == IPS_AT_ONCE) {
+        if (pthread_mutex_trylock(&pool->guard) != 0) {
+            return IPS_EAGAIN;
+        }
+        int status = ips_pool_lock(pool, me, deadline);
+        if (status < 0) {
+            (void)pthread_mutex_unlock(&pool->guard);
+        }
+        return status;
+    }
+    for (;;) {
+        (void)pthread_mutex_lock(&pool->guard);
+        int64_t until = ips_now() + GUARDED_WAIT_NS;
+        until = until < deadline ? until : deadline;
+        int status = ips_pool_lock(pool, me, until);
+        if (status >= 0) {
+            return status;
+        }
+        (void)pthread_mutex_unlock(&pool->guard);
+        if (status != IPS_ETIMEOUT || until == deadline) {
+            return status;
+        }
+    }
+}
+
 /* Guard and lock, with this process recorded and its returns settled. */
 static int
 enter(ips_cell_pool *pool, int64_t deadline)
@@ -113,14 +144,8 @@ enter(ips_cell_pool *pool, int64_t deadline)
     if (me == IPS_NOBODY) {
         return ips_last_note()->status;
     }
-    if (deadline != IPS_AT_ONCE) {
-        (void)pthread_mutex_lock(&pool->guard);
-    } else if (pthread_mutex_trylock(&pool->guard) != 0) {
-        return IPS_EAGAIN;
-    }
-    int status = ips_pool_lock(pool, me, deadline);
+    int status = take(pool, me, deadline);
     if (status < 0) {
-        (void)pthread_mutex_unlock(&pool->guard);
         return status;
     }
     if (pool->recorded != me) {
@@ -425,14 +450,15 @@ has_heirs(ips_space *space)
     return pool != NULL && atomic_load_explicit(&pool->held, memory_order_relaxed) != 0;
 }
 
-/* In the child, alone; the parent waits, and gives nothing back meanwhile. */
+/* In the child, alone; the parent waits, and gives nothing back meanwhile.
+ * Where it takes too long, the child's first own call makes up for it. */
 static void
 inherit(ips_space *space, ips_owner parent, ips_owner child)
 {
     (void)parent;
     (void)child;
     ips_cell_pool *pool = ips_pool_if_open(space);
-    if (pool != NULL && enter(pool, IPS_FOREVER) == IPS_OK) {
+    if (pool != NULL && enter(pool, ips_now() + LONGEST_WAIT_NS) == IPS_OK) {
         leave(pool);
     }
 }
