@@ -4,6 +4,7 @@
 import threading
 import time
 
+from ipcsys.bench import loops
 from ipcsys.bench.contest import Idle, OnSource
 from ipcsys.bench.messages import token
 from ipcsys.bench.pairs import context
@@ -45,20 +46,12 @@ class Threads:
 
 def time_pairs(lock, count):
     """Nanoseconds for a pair of calls."""
-    acquire, release = lock.acquire, lock.release
-    start = time.perf_counter_ns()
-    for _ in range(count):
-        acquire()
-        release()
-    return (time.perf_counter_ns() - start) / count
+    names = {"acquire": lock.acquire, "release": lock.release}
+    return loops.typical(names, "acquire(); release()", count)
 
 
 def time_with(lock, count):
-    start = time.perf_counter_ns()
-    for _ in range(count):
-        with lock:
-            pass
-    return (time.perf_counter_ns() - start) / count
+    return loops.typical({"lock": lock}, "with lock: pass", count)
 
 
 def fight(lock, until):

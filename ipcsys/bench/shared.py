@@ -3,6 +3,7 @@
 
 import time
 
+from ipcsys.bench import loops
 from ipcsys.bench.contest import Idle, OnSource
 from ipcsys.bench.messages import token
 from ipcsys.bench.pairs import context
@@ -80,10 +81,7 @@ class PlainDict:
 
 def time_adds(add, count):
     """Nanoseconds an addition."""
-    start = time.perf_counter_ns()
-    for _ in range(count):
-        add(1)
-    return (time.perf_counter_ns() - start) / count
+    return loops.typical({"add": add}, "add(1)", count)
 
 
 def _keys(count):
