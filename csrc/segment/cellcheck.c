@@ -12,7 +12,7 @@
 #include "segment/cellpool.h"
 
 typedef struct {
-    const ips_cell_pool *pool;
+    ips_cell_pool *pool;
     uint32_t *uses;   /* of each cell, counted; IPS_CELLS_MAX of them */
     uint32_t cells, tickets;
     void (*report)(const char *line, void *context);
@@ -117,8 +117,8 @@ check_inside(checking *job)
     if (atomic_load_explicit(&shm->redo.armed, memory_order_relaxed) != 0) {
         fault(job, "a change that was never finished, of cell", shm->redo.cell);
     }
-    if (job->cells > ips_pool_cells_backed(job->pool) || job->tickets > shm->tickets_backed ||
-        shm->tickets_backed > IPS_TICKETS_MAX) {
+    if (job->cells > ips_pool_cells_backed(job->pool) ||
+        job->tickets > ips_pool_tickets_backed(job->pool)) {
         fault(job, "more cells or tickets than memory:", job->cells);
         return;
     }
@@ -184,8 +184,8 @@ ips_cells_stats_of(ips_space *space, int64_t deadline, ips_cells_stats *out)
     for (uint32_t i = 0; i < cells && i < backed; i++) {
         out->used += ips_pool_cell(pool, i)->type != IPS_CELL_FREE;
     }
-    uint32_t tickets = pool->shm->fresh_ticket;
-    for (uint32_t i = 0; i < tickets && i < pool->shm->tickets_backed && i < IPS_TICKETS_MAX; i++) {
+    uint32_t tickets = pool->shm->fresh_ticket, room = ips_pool_tickets_backed(pool);
+    for (uint32_t i = 0; i < tickets && i < room; i++) {
         out->tickets += ips_pool_ticket(pool, i)->owner != IPS_NOBODY;
     }
     out->backed = (uint64_t)backed * sizeof(ips_cell_shm);

@@ -151,6 +151,8 @@ map_pool(ips_cell_pool *pool)
     pool->shm = (ips_cell_pool_shm *)base;
     pool->dev = facts.dev;
     pool->inode = facts.inode;
+    /* relaxed: nobody else knows the pool yet. */
+    atomic_store_explicit(&pool->size, facts.size, memory_order_relaxed);
     return status;
 }
 
@@ -229,22 +231,56 @@ ips_pools_reset_in_child(void)
 
 /* --- memory -------------------------------------------------------------- */
 
+/* The pool's file again, sure that it is the same. */
+static int
+reopen(ips_cell_pool *pool, int *fd, ips_file_facts *facts)
+{
+    int status = ips_file_open(ips_space_dir(pool->space), POOL_FILE, fd, facts);
+    if (status == IPS_OK && (facts->dev != pool->dev || facts->inode != pool->inode)) {
+        ips_file_close(*fd);
+        return ips_fail(IPS_EGONE, "'%s/" POOL_FILE "' was replaced under its users",
+                        ips_space_folder(pool->space));
+    }
+    return status;
+}
+
+static void
+note_size(ips_cell_pool *pool, uint64_t size)
+{
+    /* relaxed: as in ips_pool_reaches; two threads may store different sizes,
+     * both true. */
+    if (size > atomic_load_explicit(&pool->size, memory_order_relaxed)) {
+        atomic_store_explicit(&pool->size, size, memory_order_relaxed);
+    }
+}
+
+bool
+ips_pool_reaches_slow(ips_cell_pool *pool, uint64_t end)
+{
+    int fd;
+    ips_file_facts facts;
+    if (end > IPS_POOL_SIZE || reopen(pool, &fd, &facts) < 0) {
+        return false;
+    }
+    ips_file_close(fd);
+    note_size(pool, facts.size);
+    return end <= facts.size;
+}
+
 static int
 back(ips_cell_pool *pool, uint64_t from, uint64_t size)
 {
     int fd;
     ips_file_facts facts;
-    int status = ips_file_open(ips_space_dir(pool->space), POOL_FILE, &fd, &facts);
+    int status = reopen(pool, &fd, &facts);
     if (status < 0) {
         return status;
     }
-    if (facts.dev != pool->dev || facts.inode != pool->inode) {
-        status = ips_fail(IPS_EGONE, "'%s/" POOL_FILE "' was replaced under its users",
-                          ips_space_folder(pool->space));
-    } else {
-        status = ips_file_back(fd, from, from + size);
-    }
+    status = ips_file_back(fd, from, from + size);
     ips_file_close(fd);
+    if (status == IPS_OK) {
+        note_size(pool, from + size);
+    }
     return status;
 }
 
@@ -299,8 +335,9 @@ int
 ips_pool_find_ticket(ips_cell_pool *pool, uint32_t *index)
 {
     ips_cell_pool_shm *shm = pool->shm;
-    uint32_t backed = shm->tickets_backed, first = shm->free_ticket, fresh = shm->fresh_ticket;
-    if (backed > IPS_TICKETS_MAX || first > backed || fresh > backed) {
+    uint32_t backed = ips_pool_tickets_backed(pool);
+    uint32_t first = shm->free_ticket, fresh = shm->fresh_ticket;
+    if (first > backed || fresh > backed || backed != shm->tickets_backed) {
         return ips_fail(IPS_ECORRUPT, "the tickets of '%s'", ips_space_folder(pool->space));
     }
     if (first != 0) {
@@ -312,12 +349,14 @@ ips_pool_find_ticket(ips_cell_pool *pool, uint32_t *index)
             return ips_fail(IPS_ENOSPACE, "%u pickled objects wait to be unpickled in '%s'",
                             IPS_TICKETS_MAX, ips_space_folder(pool->space));
         }
+        uint32_t step = IPS_TICKETS_MAX - backed;
+        step = step < TICKETS_STEP ? step : TICKETS_STEP;
         int status = back(pool, IPS_TICKETS_AT + (uint64_t)backed * sizeof(ips_ticket_shm),
-                          TICKETS_STEP * sizeof(ips_ticket_shm));
+                          step * sizeof(ips_ticket_shm));
         if (status < 0) {
             return status;
         }
-        shm->tickets_backed = backed + TICKETS_STEP;
+        shm->tickets_backed = backed + step;
     }
     *index = fresh;
     return IPS_OK;
@@ -328,6 +367,10 @@ ips_pool_back_bit(ips_cell_pool *pool, uint32_t slot, uint32_t index)
 {
     while (index >= ips_pool_bits_backed(pool, slot)) {
         uint32_t pages = pool->shm->use_pages[slot];
+        if (pages >= IPS_USE_PAGES) {
+            return ips_fail(IPS_ECORRUPT, "the uses of slot %u of '%s'", slot,
+                            ips_space_folder(pool->space));
+        }
         int status = back(pool,
                           IPS_USES_AT + (uint64_t)slot * IPS_USES_STRIDE + pages * IPS_CELL_PAGE,
                           IPS_CELL_PAGE);
@@ -446,15 +489,13 @@ ips_pool_change(ips_cell_pool *pool, const ips_cell_change *change)
 }
 
 static bool
-redo_is_sound(const ips_cell_pool *pool)
+redo_is_sound(ips_cell_pool *pool)
 {
-    const ips_cell_pool_shm *shm = pool->shm;
-    const ips_cell_redo_shm *redo = &shm->redo;
-    uint32_t tickets = shm->tickets_backed;
+    const ips_cell_redo_shm *redo = &pool->shm->redo;
     return redo->cell < ips_pool_cells_backed(pool) &&
            (redo->slot == IPS_NO_INDEX ||
             (redo->slot < IPS_MAX_SLOTS && redo->cell < ips_pool_bits_backed(pool, redo->slot))) &&
-           (redo->ticket == IPS_NO_INDEX || (redo->ticket < tickets && tickets <= IPS_TICKETS_MAX));
+           (redo->ticket == IPS_NO_INDEX || redo->ticket < ips_pool_tickets_backed(pool));
 }
 
 int
@@ -510,14 +551,13 @@ forget_bits(ips_cell_pool *pool, uint32_t slot)
 void
 ips_pool_forget(ips_cell_pool *pool, uint32_t slot)
 {
-    if (slot >= IPS_MAX_SLOTS || pool->shm->use_pages[slot] == 0) {
+    if (slot >= IPS_MAX_SLOTS || ips_pool_bits_backed(pool, slot) == 0) {
         return;
     }
     forget_bits(pool, slot);
     ips_owner owner = ips_pool_uses(pool, slot)->owner;
-    uint32_t tickets = pool->shm->fresh_ticket;
-    tickets = tickets < pool->shm->tickets_backed ? tickets : pool->shm->tickets_backed;
-    for (uint32_t i = 0; owner != IPS_NOBODY && i < tickets && i < IPS_TICKETS_MAX; i++) {
+    uint32_t tickets = pool->shm->fresh_ticket, backed = ips_pool_tickets_backed(pool);
+    for (uint32_t i = 0; owner != IPS_NOBODY && i < tickets && i < backed; i++) {
         const ips_ticket_shm *ticket = ips_pool_ticket(pool, i);
         if (ticket->owner == owner && ticket->cell < ips_pool_cells_backed(pool)) {
             int uses = ips_pool_cell(pool, ticket->cell)->uses == 0 ? 0 : -1;

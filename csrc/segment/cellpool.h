@@ -71,7 +71,8 @@ typedef struct {
     uint64_t bits[IPS_CELLS_MAX / 64];
 } ips_cell_uses_shm;
 
-#define IPS_USES_STRIDE (9u * IPS_CELL_PAGE)
+#define IPS_USE_PAGES 9u
+#define IPS_USES_STRIDE (IPS_USE_PAGES * IPS_CELL_PAGE)
 #define IPS_CELLS_AT ((uint64_t)sizeof(ips_cell_pool_shm))
 #define IPS_TICKETS_AT (IPS_CELLS_AT + (uint64_t)IPS_CELLS_MAX * sizeof(ips_cell_shm))
 #define IPS_USES_AT (IPS_TICKETS_AT + (uint64_t)IPS_TICKETS_MAX * sizeof(ips_ticket_shm))
@@ -100,6 +101,7 @@ struct ips_cell_pool {
     ips_cell_pool_shm *shm;
     uint8_t *base;
     uint64_t dev, inode;
+    _Atomic uint64_t size;     /* of the file, as far as we know; only grows */
     pthread_mutex_t guard;     /* first guard, then shm->lock */
     ips_owner recorded;        /* the member whose bits are ours; guarded */
     _Atomic uint32_t held;     /* bits this process has set */
@@ -126,22 +128,49 @@ ips_pool_uses(const ips_cell_pool *pool, uint32_t slot)
     return (ips_cell_uses_shm *)(pool->base + IPS_USES_AT + (uint64_t)slot * IPS_USES_STRIDE);
 }
 
-/* Cells below it have memory; never beyond the map, whatever the file says. */
+bool ips_pool_reaches_slow(ips_cell_pool *pool, uint64_t end);
+
+/* Is [0, end) inside the file?  What the head says is a peer's word: a page
+ * behind the file's end would be SIGBUS. */
+static inline bool
+ips_pool_reaches(ips_cell_pool *pool, uint64_t end)
+{
+    /* relaxed: it only grows, and what lies below it stays. */
+    return end <= atomic_load_explicit(&pool->size, memory_order_relaxed) ||
+           ips_pool_reaches_slow(pool, end);
+}
+
+/* Cells below it have memory. */
 static inline uint32_t
-ips_pool_cells_backed(const ips_cell_pool *pool)
+ips_pool_cells_backed(ips_cell_pool *pool)
 {
     uint32_t backed = pool->shm->cells_backed;
-    return backed < IPS_CELLS_MAX ? backed : IPS_CELLS_MAX;
+    backed = backed < IPS_CELLS_MAX ? backed : IPS_CELLS_MAX;
+    uint64_t end = IPS_CELLS_AT + (uint64_t)backed * sizeof(ips_cell_shm);
+    return ips_pool_reaches(pool, end) ? backed : 0;
+}
+
+/* Tickets below it have memory. */
+static inline uint32_t
+ips_pool_tickets_backed(ips_cell_pool *pool)
+{
+    uint32_t backed = pool->shm->tickets_backed;
+    backed = backed < IPS_TICKETS_MAX ? backed : IPS_TICKETS_MAX;
+    uint64_t end = IPS_TICKETS_AT + (uint64_t)backed * sizeof(ips_ticket_shm);
+    return backed != 0 && ips_pool_reaches(pool, end) ? backed : 0;
 }
 
 /* Cells whose bits have memory in the uses of `slot`. */
 static inline uint32_t
-ips_pool_bits_backed(const ips_cell_pool *pool, uint32_t slot)
+ips_pool_bits_backed(ips_cell_pool *pool, uint32_t slot)
 {
     uint32_t pages = pool->shm->use_pages[slot];
-    uint32_t head = (uint32_t)offsetof(ips_cell_uses_shm, bits) * 8;
-    uint32_t bits = pages * IPS_CELL_PAGE * 8;
-    bits = bits <= head ? 0 : bits - head;
+    pages = pages < IPS_USE_PAGES ? pages : IPS_USE_PAGES;
+    uint64_t end = IPS_USES_AT + (uint64_t)slot * IPS_USES_STRIDE + pages * IPS_CELL_PAGE;
+    if (pages == 0 || !ips_pool_reaches(pool, end)) {
+        return 0;
+    }
+    uint32_t bits = (pages * IPS_CELL_PAGE - (uint32_t)offsetof(ips_cell_uses_shm, bits)) * 8;
     return bits < IPS_CELLS_MAX ? bits : IPS_CELLS_MAX;
 }
 
@@ -176,7 +205,7 @@ IPS_MUST_CHECK int ips_pool_find_ticket(ips_cell_pool *pool, uint32_t *index);
 IPS_MUST_CHECK int ips_pool_back_bit(ips_cell_pool *pool, uint32_t slot, uint32_t index);
 
 static inline bool
-ips_pool_has_bit(const ips_cell_pool *pool, uint32_t slot, uint32_t index)
+ips_pool_has_bit(ips_cell_pool *pool, uint32_t slot, uint32_t index)
 {
     return index < ips_pool_bits_backed(pool, slot) &&
            (ips_pool_uses(pool, slot)->bits[index / 64] >> (index % 64) & 1) != 0;

@@ -318,11 +318,10 @@ parse_ticket(const char *text, ticket_facts *out)
 }
 
 static bool
-is_valid_ticket(const ips_cell_pool *pool, const ticket_facts *facts)
+is_valid_ticket(ips_cell_pool *pool, const ticket_facts *facts)
 {
-    uint32_t tickets = pool->shm->fresh_ticket;
-    if (facts->ticket >= tickets || tickets > pool->shm->tickets_backed ||
-        tickets > IPS_TICKETS_MAX) {
+    if (facts->ticket >= pool->shm->fresh_ticket ||
+        facts->ticket >= ips_pool_tickets_backed(pool)) {
         return false;
     }
     const ips_ticket_shm *ticket = ips_pool_ticket(pool, facts->ticket);
@@ -435,7 +434,7 @@ on_death(ips_space *space, ips_owner dead)
         return status;
     }
     uint32_t slot = ips_owner_slot(dead);
-    if (pool->shm->use_pages[slot] != 0 && ips_pool_uses(pool, slot)->owner == dead) {
+    if (ips_pool_bits_backed(pool, slot) != 0 && ips_pool_uses(pool, slot)->owner == dead) {
         ips_pool_forget(pool, slot);
     }
     ips_pool_unlock(pool);
