@@ -257,20 +257,24 @@ ips_space_join(const char *folder, ips_space **out)
     return status;
 }
 
+/* Out of line, so that the usual path saves no registers. */
+static ips_owner __attribute__((noinline, cold))
+join_again(ips_space *space)
+{
+    ips_room_enter();
+    int status = join_again_inside(space);
+    /* relaxed: written by this thread just now, or inside the room. */
+    ips_owner me = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
+    ips_room_leave();
+    return status < 0 ? IPS_NOBODY : me;
+}
+
 ips_owner
 ips_space_self(ips_space *space)
 {
     /* acquire: pairs with the release store in join_again_inside. */
     ips_owner me = atomic_load_explicit(&space->identity->owner, memory_order_acquire);
-    if (__builtin_expect(me != IPS_NOBODY, 1)) {
-        return me;
-    }
-    ips_room_enter();
-    int status = join_again_inside(space);
-    /* relaxed: written by this thread just now, or inside the room. */
-    me = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
-    ips_room_leave();
-    return status < 0 ? IPS_NOBODY : me;
+    return __builtin_expect(me != IPS_NOBODY, 1) ? me : join_again(space);
 }
 
 void

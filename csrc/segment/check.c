@@ -65,41 +65,35 @@ count_tag(walk *at, uint64_t tag, unsigned class, uint64_t index, uint64_t offse
 }
 
 static void
-check_run(walk *at, const ips_chunk *run)
+check_run(walk *at, const ips_chunk *chunk)
 {
-    ips_run_word word = ips_run_read(*(const uint64_t *)(run->shm + 1));
-    uint64_t total = word.class < IPS_CLASSES ? ips_class_size((unsigned)word.class) : 0;
-    if (total == 0 || run->size < IPS_RUN_BLOCKS + total) {
-        complain(at, "a run of no class", run->offset);
+    ips_run run;
+    if (!ips_run_at(at->segment, chunk->offset, &run)) {
+        complain(at, "a run that makes no sense", chunk->offset);
         return;
     }
-    unsigned class = (unsigned)word.class;
-    uint64_t capacity = ips_run_capacity(run->size, class);
-    const uint8_t *blocks = (const uint8_t *)run->shm + IPS_RUN_BLOCKS;
-    if (word.given > capacity || word.live > word.given) {
-        complain(at, "a run's counts", run->offset);
-        return;
-    }
+    const uint8_t *blocks = (const uint8_t *)chunk->shm + IPS_RUN_BLOCKS;
     uint64_t live = 0;
-    for (uint64_t i = 0; i < word.given; i++) {
-        live += count_tag(at, *(const uint64_t *)(blocks + i * total), class, i, run->offset);
+    for (uint64_t i = 0; i < run.given; i++) {
+        const uint64_t *tag = (const uint64_t *)(blocks + i * run.total);
+        live += count_tag(at, *tag, run.class, i, chunk->offset);
     }
     uint64_t listed = 0;
-    uint64_t head = word.head;
-    for (; head != 0 && head <= word.given && listed <= word.given; listed++) {
-        uint64_t tag = *(const uint64_t *)(blocks + (head - 1) * total);
+    uint64_t head = run.head;
+    for (; head != 0 && head <= run.given && listed <= run.given; listed++) {
+        uint64_t tag = *(const uint64_t *)(blocks + (head - 1) * run.total);
         if (ips_tag_status(tag) != IPS_TAG_FREE) {
             break;
         }
         head = ips_tag_link(tag);
     }
-    if (live != word.live || head != 0 || listed != word.given - live) {
-        complain(at, "a run's free blocks and its counts disagree", run->offset);
+    if (live != run.live || head != 0 || listed != run.given - live) {
+        complain(at, "a run's free blocks and its counts disagree", chunk->offset);
     }
-    at->owned += live * total;
-    at->free += (capacity - live) * total;
-    at->overhead += run->size - capacity * total;
-    at->runs_with_room[class] += live < capacity;
+    at->owned += live * run.total;
+    at->free += (run.capacity - live) * run.total;
+    at->overhead += chunk->size - run.capacity * run.total;
+    at->runs_with_room[run.class] += live < run.capacity;
 }
 
 static void
@@ -192,10 +186,11 @@ walk_list(walk *at, uint64_t head, unsigned state, unsigned number)
             complain(at, "a list leads astray", offset);
             return length;
         }
-        unsigned own = state == IPS_CHUNK_FREE
-            ? ips_chunk_bin(chunk.size)
-            : (unsigned)ips_run_read(*(const uint64_t *)(chunk.shm + 1)).class;
-        if (own != number) {
+        ips_run run = {.class = IPS_CLASSES};
+        bool fits = state == IPS_CHUNK_FREE
+            ? ips_chunk_bin(chunk.size) == number
+            : ips_run_at(at->segment, offset, &run) && run.class == number;
+        if (!fits) {
             complain(at, "a chunk in the wrong list", offset);
         }
         before = offset;
@@ -239,7 +234,7 @@ check_free_cells(walk *at)
             cell.seen = tag != NULL ? *tag : 0;
             if (ips_tag_status(cell.seen) != IPS_TAG_FREE ||
                 ips_tag_class(cell.seen) != IPS_CLASS_STABLE ||
-                !ips_stable_at(at->segment, offset, &cell) || cell.chunk.shm->next != type) {
+                !ips_stable_at(at->segment, offset, &cell) || cell.run.chunk.shm->next != type) {
                 complain(at, "a list of free cells leads astray", offset);
                 break;
             }
@@ -275,10 +270,11 @@ check_sums(walk *at)
         complain(at, "bytes that are neither owned nor free nor overhead",
                  at->owned + at->free + at->overhead);
     }
-    if (heap->used != at->owned || heap->overhead != at->overhead) {
+    const ips_sums *sums = &at->segment->sums; /* inside a transaction */
+    if (heap->used + (uint64_t)sums->bytes != at->owned || heap->overhead != at->overhead) {
         complain(at, "the sums of bytes disagree; owned", at->owned);
     }
-    if (heap->blocks != at->blocks) {
+    if (heap->blocks + (uint64_t)sums->blocks != at->blocks) {
         complain(at, "the number of blocks is wrong; counted", at->blocks);
     }
     if (at->pending != chain_length(at)) {

@@ -13,23 +13,6 @@ ips_heap_damaged(const ips_segment *segment, const char *what, uint64_t offset)
                     ips_segment_title(segment), what, (unsigned long long)offset);
 }
 
-bool
-ips_chunk_at(const ips_segment *segment, uint64_t offset, ips_chunk *out)
-{
-    if (offset % IPS_CHUNK_UNIT != 0 || offset < segment->heap_start ||
-        !ips_within(offset, IPS_CHUNK_UNIT, segment->size)) {
-        return false;
-    }
-    ips_chunk_shm *shm = (ips_chunk_shm *)(segment->base + offset);
-    uint64_t word = shm->size;
-    out->shm = shm;
-    out->offset = offset;
-    out->size = word & ~(uint64_t)IPS_CHUNK_STATE;
-    out->state = (unsigned)(word & IPS_CHUNK_STATE);
-    return out->size != 0 && out->size <= segment->size - offset &&
-           out->state >= IPS_CHUNK_FREE && out->state <= IPS_CHUNK_STABLE;
-}
-
 unsigned
 ips_chunk_bin(uint64_t size)
 {

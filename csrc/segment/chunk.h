@@ -54,7 +54,22 @@ typedef struct {
     uint64_t size;
     unsigned state;
 } ips_chunk;
-bool ips_chunk_at(const ips_segment *segment, uint64_t offset, ips_chunk *out);
+static inline bool
+ips_chunk_at(const ips_segment *segment, uint64_t offset, ips_chunk *out)
+{
+    if (offset % IPS_CHUNK_UNIT != 0 || offset < segment->heap_start ||
+        !ips_within(offset, IPS_CHUNK_UNIT, segment->size)) {
+        return false;
+    }
+    ips_chunk_shm *shm = (ips_chunk_shm *)(segment->base + offset);
+    uint64_t word = shm->size;
+    out->shm = shm;
+    out->offset = offset;
+    out->size = word & ~(uint64_t)IPS_CHUNK_STATE;
+    out->state = (unsigned)(word & IPS_CHUNK_STATE);
+    return out->size != 0 && out->size <= segment->size - offset &&
+           out->state >= IPS_CHUNK_FREE && out->state <= IPS_CHUNK_STABLE;
+}
 
 /* A chunk of exactly `size` bytes (a multiple of the unit) in `state`; next
  * and previous are 0.  Grows the heap where it may.  IPS_ESEGFULL. */

@@ -12,11 +12,18 @@
 #include "segment/layout.h"
 #include "segment/segment.h"
 
+/* Changes of heap.used and heap.blocks, kept privately until the commit and
+ * each step of working off. */
+typedef struct {
+    int64_t bytes, blocks;
+} ips_sums;
+
 /* Where a nested begin stood. */
 typedef struct {
     ips_savepoint savepoint;
     uint64_t deferred; /* heap.deferred then */
     uint64_t cells;    /* fresh_count then */
+    ips_sums sums;
 } ips_level;
 
 struct ips_segment {
@@ -35,6 +42,7 @@ struct ips_segment {
     ips_owner owner;
     uint32_t depth;
     uint64_t size;         /* heap.size, checked */
+    ips_sums sums;
     uint64_t *fresh;       /* cells allocated by this transaction */
     uint64_t fresh_count, fresh_capacity;
     ips_level levels[IPS_TX_DEPTH];
@@ -52,6 +60,13 @@ static inline void
 ips_set(ips_segment *segment, uint64_t *word, uint64_t value)
 {
     ips_journal_set(&segment->journal, word, value);
+}
+
+static inline void
+ips_count(ips_segment *segment, int64_t bytes, int64_t blocks)
+{
+    segment->sums.bytes += bytes;
+    segment->sums.blocks += blocks;
 }
 
 /* A number never given out before; scattered so that bytes which are not it

@@ -3,26 +3,15 @@
 
 #include "segment/stable.h"
 
-#define FINE_CLASSES 15u    /* 32, 48, ... 256 bytes; then four to each doubling */
-#define SMALL_CLASSES 27u   /* the last: 2048 */
+#define FINE_CLASSES 15u    /* those up to 256 bytes; then four to each doubling */
 #define LARGEST_SMALL UINT64_C(2048)
 #define STORES 16           /* more than any one operation makes, chunks aside */
 #define STEP_ROOM 160       /* stores for which a step of working off has room */
 
-_Static_assert(SMALL_CLASSES <= IPS_CLASSES, "a list of runs for each class");
-
-uint64_t
-ips_class_size(unsigned class)
-{
-    if (class < FINE_CLASSES) {
-        return 32 + class * UINT64_C(16);
-    }
-    if (class >= SMALL_CLASSES) {
-        return 0;
-    }
-    unsigned coarse = class - FINE_CLASSES;
-    return (UINT64_C(64) << coarse / 4) * (5 + coarse % 4);
-}
+const uint16_t ips_class_sizes[IPS_CLASSES] = {
+    32,  48,  64,  80,  96,  112, 128, 144, 160, 176, 192,  208,  224,  240,
+    256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048,
+};
 
 static unsigned
 class_of(uint64_t total)
@@ -34,37 +23,41 @@ class_of(uint64_t total)
     return FINE_CLASSES + (log - 8) * 4 + (unsigned)((total - 1) >> (log - 2) & 3);
 }
 
-uint64_t
-ips_run_capacity(uint64_t run_size, unsigned class)
+static void
+run_write(ips_segment *segment, const ips_run *run)
 {
-    uint64_t blocks = (run_size - IPS_RUN_BLOCKS) / ips_class_size(class);
-    return blocks < 0xffff ? blocks : 0xfffe;
+    ips_set(segment, &ips_run_of(&run->chunk)->word,
+            run->head | run->given << 16 | run->live << 32 | (uint64_t)run->class << 48);
+}
+
+static bool
+is_full(const ips_run *run)
+{
+    return run->head == 0 && run->given == run->capacity;
 }
 
 static uint64_t *
-run_word_of(const ips_chunk *run)
+tag_in_run(const ips_run *run, uint64_t index)
 {
-    return (uint64_t *)(run->shm + 1);
+    return (uint64_t *)((uint8_t *)run->chunk.shm + IPS_RUN_BLOCKS + index * run->total);
 }
 
 static uint64_t
-run_word_make(const ips_run_word *word)
+run_overhead(const ips_run *run)
 {
-    return word->head | word->given << 16 | word->live << 32 | word->class << 48;
+    return run->chunk.size - run->capacity * run->total;
 }
 
-static uint64_t *
-tag_in_run(const ips_chunk *run, uint64_t total, uint64_t index)
-{
-    return (uint64_t *)((uint8_t *)run->shm + IPS_RUN_BLOCKS + index * total);
-}
-
-static void
-count(ips_segment *segment, int64_t bytes, int64_t blocks)
+void
+ips_heap_store_sums(ips_segment *segment)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
-    ips_set(segment, &heap->used, heap->used + (uint64_t)bytes);
-    ips_set(segment, &heap->blocks, heap->blocks + (uint64_t)blocks);
+    if (segment->sums.bytes == 0 && segment->sums.blocks == 0) {
+        return;
+    }
+    ips_set(segment, &heap->used, heap->used + (uint64_t)segment->sums.bytes);
+    ips_set(segment, &heap->blocks, heap->blocks + (uint64_t)segment->sums.blocks);
+    segment->sums = (ips_sums){0, 0};
 }
 
 /* --- finding blocks */
@@ -76,14 +69,9 @@ small_block_at(const ips_segment *segment, uint64_t offset, ips_block *out)
     uint64_t index = ips_tag_index(out->seen);
     out->total = ips_class_size(class);
     uint64_t distance = IPS_RUN_BLOCKS + 8 + index * out->total;
-    if (out->total == 0 || distance > offset ||
-        !ips_chunk_at(segment, offset - distance, &out->chunk) ||
-        out->chunk.state != IPS_CHUNK_RUN) {
-        return false;
-    }
-    ips_run_word word = ips_run_read(*run_word_of(&out->chunk));
-    return word.class == class && index < word.given &&
-           word.given <= ips_run_capacity(out->chunk.size, class);
+    return out->total != 0 && distance <= offset &&
+           ips_run_at(segment, offset - distance, &out->run) && out->run.class == class &&
+           index < out->run.given;
 }
 
 bool
@@ -100,9 +88,9 @@ ips_block_at(const ips_segment *segment, uint64_t offset, ips_block *out)
         return false;
     }
     if (ips_tag_class(out->seen) == IPS_CLASS_BIG) {
-        bool found = ips_chunk_at(segment, offset - IPS_BIG_PAYLOAD, &out->chunk) &&
-                     out->chunk.state == IPS_CHUNK_BIG;
-        out->total = out->chunk.size;
+        bool found = ips_chunk_at(segment, offset - IPS_BIG_PAYLOAD, &out->run.chunk) &&
+                     out->run.chunk.state == IPS_CHUNK_BIG;
+        out->total = out->run.chunk.size;
         return found;
     }
     if (ips_tag_class(out->seen) == IPS_CLASS_STABLE) {
@@ -128,16 +116,24 @@ ips_block_size(ips_segment *segment, ips_offset offset)
 /* --- allocation */
 
 static int
-release_run(ips_segment *segment, const ips_chunk *run, unsigned class)
+release_run(ips_segment *segment, const ips_run *run)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
-    uint64_t blocks = ips_run_capacity(run->size, class) * ips_class_size(class);
-    int status = ips_chunk_unlink(segment, &heap->runs[class], run);
+    int status = ips_chunk_unlink(segment, &heap->runs[run->class], &run->chunk);
     if (status < 0) {
         return status;
     }
-    ips_set(segment, &heap->overhead, heap->overhead - (run->size - blocks));
-    return ips_chunk_free(segment, run);
+    ips_set(segment, &heap->overhead, heap->overhead - run_overhead(run));
+    return ips_chunk_free(segment, &run->chunk);
+}
+
+static int
+run_of_class(const ips_segment *segment, uint64_t offset, unsigned class, ips_run *out)
+{
+    if (ips_run_at(segment, offset, out) && out->class == class) {
+        return IPS_OK;
+    }
+    return ips_heap_damaged(segment, "a run", offset);
 }
 
 /* The heap is full: give the empty runs back that their classes keep.  They
@@ -148,19 +144,20 @@ release_empty_runs(ips_segment *segment)
 {
     int found = 0;
     uint64_t steps = segment->size / IPS_CHUNK_UNIT;
-    for (unsigned class = 0; class < SMALL_CLASSES; class++) {
+    for (unsigned class = 0; class < IPS_CLASSES; class++) {
         uint64_t offset = ips_heap_of(segment)->runs[class];
         for (; offset != 0 && steps > 0; steps--) {
-            ips_chunk run;
-            if (!ips_chunk_at(segment, offset, &run) || run.state != IPS_CHUNK_RUN) {
-                return ips_heap_damaged(segment, "a run", offset);
+            ips_run run;
+            int status = run_of_class(segment, offset, class, &run);
+            if (status < 0) {
+                return status;
             }
-            offset = run.shm->next;
-            if (ips_run_read(*run_word_of(&run)).live != 0) {
+            offset = run.chunk.shm->next;
+            if (run.live != 0) {
                 continue;
             }
-            int status = ips_journal_reserve(&segment->journal, STORES);
-            status = status < 0 ? status : release_run(segment, &run, class);
+            status = ips_journal_reserve(&segment->journal, STORES);
+            status = status < 0 ? status : release_run(segment, &run);
             if (status < 0) {
                 return status;
             }
@@ -186,15 +183,15 @@ chunk_by_force(ips_segment *segment, uint64_t size, unsigned state, ips_chunk *o
 }
 
 static int
-new_run(ips_segment *segment, unsigned class, ips_chunk *out)
+new_run(ips_segment *segment, unsigned class, ips_run *out)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
     uint64_t total = ips_class_size(class);
     uint64_t size = segment->run_size;
-    int status = chunk_by_force(segment, size, IPS_CHUNK_RUN, out);
+    int status = chunk_by_force(segment, size, IPS_CHUNK_RUN, &out->chunk);
     while (status == IPS_ESEGFULL && size / 2 >= IPS_RUN_BLOCKS + total) {
         size = ips_align_up(size / 2, IPS_CHUNK_UNIT);
-        status = ips_chunk_alloc(segment, size, IPS_CHUNK_RUN, out);
+        status = ips_chunk_alloc(segment, size, IPS_CHUNK_RUN, &out->chunk);
     }
     if (status == 0) {
         status = ips_journal_reserve(&segment->journal, STORES);
@@ -202,35 +199,34 @@ new_run(ips_segment *segment, unsigned class, ips_chunk *out)
     if (status < 0) {
         return status;
     }
-    ips_run_word word = {.class = class};
-    ips_set(segment, run_word_of(out), run_word_make(&word));
-    ips_set(segment, &heap->overhead,
-            heap->overhead + size - ips_run_capacity(size, class) * total);
-    return ips_chunk_push(segment, &heap->runs[class], out);
+    out->head = out->given = out->live = 0;
+    out->class = class;
+    out->total = total;
+    out->capacity = (size - IPS_RUN_BLOCKS) / total;
+    run_write(segment, out);
+    ips_set(segment, &ips_run_of(&out->chunk)->capacity, out->capacity);
+    ips_set(segment, &heap->overhead, heap->overhead + run_overhead(out));
+    return ips_chunk_push(segment, &heap->runs[class], &out->chunk);
 }
 
-/* The tag of the next block of `run`, and its new word in *word. */
+/* The tag of the run's next block, and its index; NULL where the run is
+ * damaged.  `run` is changed, and yet to be written. */
 static uint64_t *
-take_from_run(const ips_chunk *run, unsigned class, ips_run_word *word, uint64_t *index)
+take_from_run(ips_run *run, uint64_t *index)
 {
-    uint64_t total = ips_class_size(class);
-    uint64_t capacity = ips_run_capacity(run->size, class);
-    if (word->class != class || word->given > capacity || word->live >= capacity) {
-        return NULL;
+    if (run->head == 0) {
+        *index = run->given++;
+        run->live++;
+        return *index < run->capacity ? tag_in_run(run, *index) : NULL;
     }
-    if (word->head == 0) {
-        *index = word->given++;
-        return *index < capacity ? tag_in_run(run, total, *index) : NULL;
-    }
-    *index = word->head - 1;
-    if (*index >= word->given) {
-        return NULL;
-    }
-    uint64_t *tag = tag_in_run(run, total, *index);
+    *index = run->head - 1;
+    uint64_t *tag = tag_in_run(run, *index);
     uint64_t seen = *tag;
-    word->head = ips_tag_link(seen);
-    bool sound = ips_tag_status(seen) == IPS_TAG_FREE && ips_tag_class(seen) == class &&
-                 ips_tag_index(seen) == *index && word->head <= word->given;
+    run->head = ips_tag_link(seen);
+    run->live++;
+    bool sound = ips_tag_status(seen) == IPS_TAG_FREE && ips_tag_class(seen) == run->class &&
+                 ips_tag_index(seen) == *index && run->head <= run->given &&
+                 run->live <= run->given;
     return sound ? tag : NULL;
 }
 
@@ -238,38 +234,31 @@ static int
 alloc_small(ips_segment *segment, unsigned class, ips_offset *out)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
-    ips_chunk run;
+    ips_run run;
     uint64_t first = heap->runs[class];
     int status = ips_journal_reserve(&segment->journal, STORES);
-    if (status == 0 && first == 0) {
-        status = new_run(segment, class, &run);
-    } else if (status == 0 && (!ips_chunk_at(segment, first, &run) || run.state != IPS_CHUNK_RUN)) {
-        status = ips_heap_damaged(segment, "a run", first);
+    if (status == 0) {
+        status = first == 0 ? new_run(segment, class, &run) : run_of_class(segment, first, class, &run);
     }
     if (status < 0) {
         return status;
     }
-    ips_run_word word = ips_run_read(*run_word_of(&run));
-    bool fresh = word.head == 0;
+    bool fresh = run.head == 0;
     uint64_t index;
-    uint64_t *tag = take_from_run(&run, class, &word, &index);
+    uint64_t *tag = take_from_run(&run, &index);
     if (tag == NULL) {
-        return ips_heap_damaged(segment, "the free blocks of the run", run.offset);
+        return ips_heap_damaged(segment, "the free blocks of the run", run.chunk.offset);
     }
-    word.live++;
     uint64_t value = ips_tag_make(IPS_TAG_ALLOCATED, class, index, 0);
     if (fresh) {
         *tag = value; /* no tag was there: "given" makes it one */
     } else {
         ips_set(segment, tag, value);
     }
-    ips_set(segment, run_word_of(&run), run_word_make(&word));
-    count(segment, (int64_t)ips_class_size(class), 1);
+    run_write(segment, &run);
+    ips_count(segment, (int64_t)run.total, 1);
     *out = (uint64_t)((uint8_t *)(tag + 1) - segment->base);
-    if (word.head == 0 && word.given == ips_run_capacity(run.size, class)) {
-        return ips_chunk_unlink(segment, &heap->runs[class], &run);
-    }
-    return IPS_OK;
+    return is_full(&run) ? ips_chunk_unlink(segment, &heap->runs[class], &run.chunk) : IPS_OK;
 }
 
 static int
@@ -285,7 +274,7 @@ alloc_big(ips_segment *segment, uint64_t size, ips_offset *out)
         return status;
     }
     ips_set(segment, &chunk.shm->previous, ips_tag_make(IPS_TAG_ALLOCATED, IPS_CLASS_BIG, 0, 0));
-    count(segment, (int64_t)total, 1);
+    ips_count(segment, (int64_t)total, 1);
     *out = chunk.offset + IPS_BIG_PAYLOAD;
     return IPS_OK;
 }
@@ -372,29 +361,24 @@ ips_heap_recall(ips_segment *segment, uint64_t stop)
 }
 
 static int
-give_back_small(ips_segment *segment, const ips_block *block)
+give_back_small(ips_segment *segment, ips_block *block)
 {
-    ips_heap_shm *heap = ips_heap_of(segment);
-    const ips_chunk *run = &block->chunk;
-    unsigned class = ips_tag_class(block->seen);
+    ips_run *run = &block->run;
     uint64_t index = ips_tag_index(block->seen);
-    ips_run_word word = ips_run_read(*run_word_of(run));
-    bool was_full = word.head == 0 && word.given == ips_run_capacity(run->size, class);
-    if (word.live == 0) {
-        return ips_heap_damaged(segment, "the count of the run", run->offset);
+    bool was_full = is_full(run);
+    if (run->live == 0) {
+        return ips_heap_damaged(segment, "the count of the run", run->chunk.offset);
     }
-    ips_set(segment, block->tag, ips_tag_make(IPS_TAG_FREE, class, index, word.head));
-    word.head = index + 1;
-    word.live--;
-    ips_set(segment, run_word_of(run), run_word_make(&word));
-    count(segment, -(int64_t)block->total, -1);
+    ips_set(segment, block->tag, ips_tag_make(IPS_TAG_FREE, run->class, index, run->head));
+    run->head = index + 1;
+    run->live--;
+    run_write(segment, run);
+    ips_count(segment, -(int64_t)block->total, -1);
     if (was_full) {
-        return ips_chunk_push(segment, &heap->runs[class], run);
+        return ips_chunk_push(segment, &ips_heap_of(segment)->runs[run->class], &run->chunk);
     }
-    if (word.live == 0 && (run->shm->next != 0 || run->shm->previous != 0)) {
-        return release_run(segment, run, class);
-    }
-    return IPS_OK;
+    bool alone = run->chunk.shm->next == 0 && run->chunk.shm->previous == 0;
+    return run->live == 0 && !alone ? release_run(segment, run) : IPS_OK;
 }
 
 static int
@@ -410,11 +394,11 @@ give_back(ips_segment *segment, uint64_t offset)
     }
     ips_set(segment, &ips_heap_of(segment)->deferred, ips_tag_link(block.seen) * 16);
     if (ips_tag_class(block.seen) == IPS_CLASS_BIG) {
-        count(segment, -(int64_t)block.total, -1);
-        return ips_chunk_free(segment, &block.chunk);
+        ips_count(segment, -(int64_t)block.total, -1);
+        return ips_chunk_free(segment, &block.run.chunk);
     }
     if (ips_tag_class(block.seen) == IPS_CLASS_STABLE) {
-        count(segment, -(int64_t)block.total, -1);
+        ips_count(segment, -(int64_t)block.total, -1);
         ips_stable_give_back(segment, &block);
         return IPS_OK;
     }
@@ -428,14 +412,17 @@ ips_heap_work_off(ips_segment *segment)
     uint64_t steps = segment->size / 32;
     for (; heap->deferred != 0 && steps > 0; steps--) {
         if (segment->journal.words - segment->journal.used < STEP_ROOM) {
+            ips_heap_store_sums(segment);
             ips_journal_commit(&segment->journal);
         }
         if (give_back(segment, heap->deferred) < 0) {
             ips_journal_undo(&segment->journal);
+            segment->sums = (ips_sums){0, 0};
             ips_journal_commit(&segment->journal);
             break;
         }
     }
+    ips_heap_store_sums(segment);
     if (heap->deferred != 0) {
         /* Damage.  The transaction stands; these blocks are lost to use until
          * somebody repairs the segment: check() names them. */

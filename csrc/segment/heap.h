@@ -17,7 +17,9 @@
  *   32  word        8  index + 1 of the first free block (bits 0-15), number
  *                      of blocks ever given out (16-31), of blocks allocated
  *                      (32-47), class (48-55)
- *   40  blocks         each its tag and, 16-aligned, its payload
+ *   40  capacity    8  blocks that fit
+ *   48  reserved    8
+ *   56  blocks         each its tag and, 16-aligned, its payload
  *
  * Blocks beyond "ever given out" have no tag yet.  A run stands in its class's
  * list while it has room; an empty one goes back to the chunks unless it is
@@ -41,7 +43,7 @@
 enum { IPS_TAG_ALLOCATED = 1, IPS_TAG_FREE = 2, IPS_TAG_PENDING = 3 };
 enum { IPS_CLASS_STABLE = 62, IPS_CLASS_BIG = 63 };
 
-#define IPS_RUN_BLOCKS 40u /* offset of the first tag in a run */
+#define IPS_RUN_BLOCKS 56u /* offset of the first tag in a run */
 #define IPS_BIG_PAYLOAD 32u
 
 static inline unsigned
@@ -74,34 +76,76 @@ ips_tag_make(unsigned status, unsigned class, uint64_t index, uint64_t link)
     return status | (uint64_t)class << 2 | index << 8 | link << 24;
 }
 
-/* A run's word, taken apart. */
-typedef struct {
-    uint64_t head, given, live, class;
-} ips_run_word;
+/* Bytes of a class's blocks, tag included; 0 for a number that is no class. */
+extern const uint16_t ips_class_sizes[IPS_CLASSES];
 
-static inline ips_run_word
-ips_run_read(uint64_t word)
+static inline uint64_t
+ips_class_size(unsigned class)
 {
-    return (ips_run_word){word & 0xffff, word >> 16 & 0xffff, word >> 32 & 0xffff,
-                          word >> 48 & 0xff};
+    return class < IPS_CLASSES ? ips_class_sizes[class] : 0;
 }
 
-/* Bytes of a class's blocks, tag included; 0 for a number that is no class. */
-uint64_t ips_class_size(unsigned class);
-uint64_t ips_run_capacity(uint64_t run_size, unsigned class);
+/* Behind a run's chunk head. */
+typedef struct {
+    uint64_t word;
+    uint64_t capacity;
+    uint64_t reserved;
+} ips_run_shm;
+
+_Static_assert(sizeof(ips_run_shm) == 24, "byte map above");
+_Static_assert(sizeof(ips_chunk_shm) + sizeof(ips_run_shm) == IPS_RUN_BLOCKS, "byte map above");
+
+static inline ips_run_shm *
+ips_run_of(const ips_chunk *chunk)
+{
+    return (ips_run_shm *)(chunk->shm + 1);
+}
+
+/* A run's parts, read once and checked: class and capacity fit the chunk, the
+ * counts the capacity. */
+typedef struct {
+    ips_chunk chunk;
+    uint64_t head, given, live;
+    uint64_t capacity;
+    uint64_t total; /* bytes of each block */
+    unsigned class;
+} ips_run;
+
+static inline bool
+ips_run_at(const ips_segment *segment, uint64_t offset, ips_run *out)
+{
+    if (!ips_chunk_at(segment, offset, &out->chunk) || out->chunk.state != IPS_CHUNK_RUN) {
+        return false;
+    }
+    const ips_run_shm *run = ips_run_of(&out->chunk);
+    uint64_t word = run->word;
+    out->head = word & 0xffff;
+    out->given = word >> 16 & 0xffff;
+    out->live = word >> 32 & 0xffff;
+    out->class = (unsigned)(word >> 48);
+    out->capacity = run->capacity;
+    out->total = ips_class_size(out->class);
+    return out->total != 0 && out->capacity < 0xffff &&
+           out->capacity * out->total <= out->chunk.size - IPS_RUN_BLOCKS &&
+           out->given <= out->capacity && out->live <= out->given && out->head <= out->given;
+}
 
 /* The allocated (or pending) block with payload at `offset`, checked. */
 typedef struct {
     uint64_t *tag;
     uint64_t seen;  /* the tag as read */
     uint64_t total; /* bytes with the tag; of a big one, the chunk */
-    ips_chunk chunk; /* it lies in */
+    ips_run run;    /* of a small one; run.chunk is what any block lies in */
 } ips_block;
 bool ips_block_at(const ips_segment *segment, uint64_t offset, ips_block *out);
 
 /* Make the pending blocks from heap.deferred up to `stop` ALLOCATED again,
  * for the undoing that follows.  Bounded; stops at what makes no sense. */
 void ips_heap_recall(ips_segment *segment, uint64_t stop);
+
+/* The sums that this transaction has changed, into the heap's words; the
+ * journal keeps room for it.  Before each commit. */
+void ips_heap_store_sums(ips_segment *segment);
 
 /* After the commit: give the pending blocks back, in steps. */
 void ips_heap_work_off(ips_segment *segment);

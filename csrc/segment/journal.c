@@ -79,7 +79,7 @@ grow_log(ips_journal *journal, uint64_t need)
 static int
 reserve_words(ips_journal *journal, uint64_t need)
 {
-    if (need > journal->words - journal->used - journal->touched) {
+    if (need + IPS_JOURNAL_KEPT > journal->words - journal->used - journal->touched) {
         return ips_fail(IPS_ETXFULL, "its journal holds %llu bytes; commit in smaller parts, "
                         "or make the segment larger", (unsigned long long)journal->words * 8);
     }

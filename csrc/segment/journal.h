@@ -58,6 +58,7 @@ typedef struct {
 _Static_assert(sizeof(ips_journal_shm) == 64, "byte map above");
 _Static_assert(offsetof(ips_journal_shm, touched) == 8, "byte map above");
 
+#define IPS_JOURNAL_KEPT 8u    /* words that stay free for what the commit itself stores */
 #define IPS_JOURNAL_KNOWN 512u /* places in the private table of journaled words */
 
 typedef struct {
@@ -108,7 +109,7 @@ static inline int
 ips_journal_reserve(ips_journal *journal, uint64_t stores)
 {
     uint64_t need = stores * 2;
-    bool enough = need <= journal->words - journal->used - journal->touched &&
+    bool enough = need + IPS_JOURNAL_KEPT <= journal->words - journal->used - journal->touched &&
                   (journal->level == 0 || need <= journal->log_capacity - journal->log_used);
     return __builtin_expect(enough, 1) ? IPS_OK : ips_journal_reserve_slow(journal, stores);
 }

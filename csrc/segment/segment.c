@@ -291,14 +291,16 @@ ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out)
 {
     const ips_heap_shm *heap = ips_heap_of(segment);
     uint64_t size = heap->size;
-    uint64_t taken = heap->used + heap->overhead;
+    ips_sums sums = ips_tx_is_mine(segment) ? segment->sums : (ips_sums){0, 0};
+    uint64_t used = heap->used + (uint64_t)sums.bytes;
+    uint64_t taken = used + heap->overhead;
     uint64_t heap_size = size > segment->heap_start ? size - segment->heap_start : 0;
     *out = (ips_segment_stats){
         .size = size,
         .max_size = segment->max_size,
-        .used = heap->used,
+        .used = used,
         .free_bytes = taken < heap_size ? heap_size - taken : 0,
-        .blocks = heap->blocks,
+        .blocks = heap->blocks + (uint64_t)sums.blocks,
         .objects = segment->shm->catalogue.count,
     };
     return ips_object_users(segment->object, &out->members);

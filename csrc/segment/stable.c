@@ -30,7 +30,7 @@ bool
 ips_stable_at(const ips_segment *segment, uint64_t offset, ips_block *out)
 {
     out->total = CELL_SIZE;
-    return chunk_of(segment, offset, out->seen, &out->chunk);
+    return chunk_of(segment, offset, out->seen, &out->run.chunk);
 }
 
 /* A chunk full of free cells, chained in order. */
@@ -113,8 +113,7 @@ ips_stable_alloc(ips_segment *segment, uint32_t type, ips_offset *out)
     ips_set(segment, &heap->stable[type], ips_tag_link(tag) * 16);
     ips_set(segment, &cell->tag,
             ips_tag_make(IPS_TAG_ALLOCATED, IPS_CLASS_STABLE, ips_tag_index(tag), 0));
-    ips_set(segment, &heap->used, heap->used + CELL_SIZE);
-    ips_set(segment, &heap->blocks, heap->blocks + 1);
+    ips_count(segment, CELL_SIZE, 1);
     for (unsigned i = 0; i < IPS_STABLE_SIZE / 8; i++) {
         atomic_store_explicit(&cell->payload[i], 0, memory_order_relaxed);
     }
@@ -139,7 +138,7 @@ void
 ips_stable_give_back(ips_segment *segment, const ips_block *block)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
-    uint64_t *head = &heap->stable[block->chunk.shm->next];
+    uint64_t *head = &heap->stable[block->run.chunk.shm->next];
     uint64_t offset = (uint64_t)((uint8_t *)(block->tag + 1) - segment->base);
     /* release: a handle that still sees the old number may still use the
      * cell; pairs with ips_stable_generation. */

@@ -71,6 +71,7 @@ leave(ips_segment *segment)
 static void
 undo_all(ips_segment *segment)
 {
+    segment->sums = (ips_sums){0, 0};
     ips_heap_recall(segment, 0);
     ips_journal_undo(&segment->journal);
     ips_journal_settle_versions(&segment->journal);
@@ -81,6 +82,7 @@ static int
 recover(ips_segment *segment)
 {
     uint64_t phase;
+    segment->sums = (ips_sums){0, 0};
     int status = ips_journal_take_up(&segment->journal, &phase);
     if (status < 0) {
         return ips_fail(status, "segment '%s': a dead writer left a journal that makes no sense; "
@@ -112,6 +114,7 @@ nest(ips_segment *segment)
     ips_savepoint_set(&segment->journal, &level->savepoint);
     level->deferred = ips_heap_of(segment)->deferred;
     level->cells = segment->fresh_count;
+    level->sums = segment->sums;
     return IPS_OK;
 }
 
@@ -145,6 +148,7 @@ ips_tx_begin(ips_segment *segment, int64_t deadline)
     }
     ips_journal_begin(&segment->journal);
     segment->fresh_count = 0;
+    segment->sums = (ips_sums){0, 0};
     segment->depth = 1;
     segment->owner = me;
     /* relaxed: as in is_mine. */
@@ -166,6 +170,7 @@ ips_tx_commit(ips_segment *segment)
         return IPS_OK;
     }
     if (!ips_journal_is_empty(journal)) {
+        ips_heap_store_sums(segment);
         ips_journal_commit(journal);
         ips_journal_settle_versions(journal);
         ips_heap_work_off(segment);
@@ -186,6 +191,7 @@ ips_tx_abort(ips_segment *segment)
         ips_stable_disown(segment, level->cells);
         ips_heap_recall(segment, level->deferred);
         ips_savepoint_undo(&segment->journal, &level->savepoint);
+        segment->sums = level->sums;
         segment->size = ips_heap_of(segment)->size; /* a growth may have been undone */
         return;
     }
