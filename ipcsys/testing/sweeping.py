@@ -47,6 +47,7 @@ class Scene:
     deadline = LATE
 
     tag = "scene"
+    survivor = 0  # its pid, for the victim
 
     def create(self):
         """The survivor makes the objects."""
@@ -148,6 +149,7 @@ class _Actor:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         status = os.waitpid(self.pid, 0)[1]
+        self.pid = 0
         os.close(self._from)
         os.close(self._to)
         self.log.seek(0)
@@ -255,11 +257,12 @@ class Stage:
         scene.tag = f"{scene.name.replace(' ', '-')}-{os.getpid()}-{self.number}"
         if scene.own_namespace:
             os.environ["IPCSYS_NAMESPACE"] = f"{self.namespace}-{self.number}"
-        survivor = _Actor(_survivor(scene))
+        survivor, victim = _Actor(_survivor(scene)), None
         length, answer = None, None
         who = "survivor"
         try:
             survivor.hear(scene.deadline)
+            scene.survivor = survivor.pid
             victim = _Actor(_victim(scene, self.text, kind, stop))
             survivor.tell(["meanwhile", victim.pid])
             who = "victim"
@@ -280,7 +283,10 @@ class Stage:
         except Stuck as stuck:
             time.sleep(0.2)
             said = survivor.end()[1]
-            answer = {"beyond": False, "problem": f"{who}: {stuck}\n{said}"}
+            if victim and victim.pid:
+                said += victim.end()[1]
+            found = answer and answer["problem"]
+            answer = {"beyond": False, "problem": found or f"{who}: {stuck}\n{said}"}
         answer.setdefault("outcome", None)
         answer.setdefault("seconds", 0.0)
         return length, answer

@@ -2,41 +2,11 @@
 """Members: joining, forking, clearing away the dead."""
 
 import os
-import signal
+import shutil
 
 from ipcsys import _core
+from ipcsys.testing.scenes.common import die_holding, no_ghosts
 from ipcsys.testing.sweeping import Scene
-
-
-def no_ghosts():
-    """The member table is sound, and whoever it lists is a living process."""
-    _core.sweep()
-    assert _core.check_members() == []
-    me = _core.owner()
-    members = _core.members()
-    assert me in [member["owner"] for member in members]
-    for member in members:
-        os.kill(member["pid"], 0)
-    folders = os.listdir(os.path.join(_core.folder(), ".m"))
-    assert len(folders) <= len(members), (folders, members)
-
-
-def die_holding(prepare):
-    """Fork a process that prepares and is killed as it stands."""
-    ready, done = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            prepare()
-            os.write(done, b"1")
-            signal.pause()
-        finally:
-            os._exit(1)
-    os.close(done)
-    assert os.read(ready, 1) == b"1", "the process that was to die never got there"
-    os.close(ready)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
 
 
 class Found(Scene):
@@ -52,8 +22,6 @@ class Found(Scene):
         no_ghosts()
 
     def remove(self):
-        import shutil
-
         shutil.rmtree(_core.folder())
 
 

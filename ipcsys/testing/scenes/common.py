@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the oracles of several kinds ask, and how scenes wait for each other."""
+
+import os
+import signal
+import time
+
+from ipcsys import _core
+
+
+def sound():
+    """The dead are cleared away, and nothing of the namespace is out of order."""
+    _core.sweep()
+    assert _core.check_members() == []
+    assert _core.check_cells() == []
+
+
+def no_ghosts():
+    """Whoever the member table lists is a living process, and nobody else has a folder."""
+    sound()
+    members = _core.members()
+    assert _core.owner() in [member["owner"] for member in members]
+    for member in members:
+        os.kill(member["pid"], 0)
+    folders = os.listdir(os.path.join(_core.folder(), ".m"))
+    assert len(folders) <= len(members), (folders, members)
+
+
+def users(name):
+    """How many living members hold the object of that name; None where there is none."""
+    sound()
+    found = [facts["users"] for facts in _core.objects() if facts["name"] == name]
+    return found[0] if found else None
+
+
+def state_of(pid):
+    """R, S, Z, ... of the process; "" where it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def until_parked(pid, seconds=5.0):
+    """Wait until a process sleeps (twice in a row, so not in passing) or is dead."""
+    limit, seen = time.monotonic() + seconds, 0
+    while time.monotonic() < limit and seen < 3:
+        state = state_of(pid)
+        if state in "ZX":
+            return
+        seen = seen + 1 if state == "S" else 0
+        time.sleep(0.001)
+
+
+def die_holding(prepare):
+    """Fork a process that prepares and is killed as it stands."""
+    ready, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            prepare()
+            os.write(done, b"1")
+            signal.pause()
+        finally:
+            os._exit(1)
+    os.close(done)
+    assert os.read(ready, 1) == b"1", "the process that was to die never got there"
+    os.close(ready)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)

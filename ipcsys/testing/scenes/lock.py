@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lock: the word itself, and the objects it lives in."""
+
+import pickle
+import time
+
+import ipcsys
+from ipcsys import _core
+from ipcsys.testing.scenes.common import die_holding, sound, until_parked, users
+from ipcsys.testing.sweeping import Scene
+
+SOON = 5.0
+
+
+class _Named(Scene):
+    def create(self):
+        self.lock = ipcsys.Lock(name=self.tag)
+
+    attach = create
+
+    def taken(self):
+        """Take the lock and give it back; whether a dead owner had left it."""
+        assert self.lock.acquire(timeout=SOON), "the lock is stuck"
+        abandoned = self.lock.abandoned
+        self.lock.release()
+        assert not self.lock.locked()
+        return abandoned
+
+    def remove(self):
+        self.lock.close()
+        ipcsys.Lock.remove(self.tag)
+
+
+class Acquire(_Named):
+    name = "lock.acquire"
+
+    def operation(self):
+        return (self.lock.acquire,)
+
+    def verify(self, first, finished):
+        abandoned = self.taken()
+        assert first or not abandoned
+        assert abandoned or not (first and finished)
+        return "after" if abandoned else "before"
+
+
+class AcquireTimed(Acquire):
+    name = "lock.acquire with a timeout"
+
+    def operation(self):
+        return self.lock.acquire, True, SOON
+
+
+class AcquireContended(Acquire):
+    """The survivor holds it until the victim is parked."""
+
+    name = "lock.acquire contended"
+
+    def create(self):
+        super().create()
+        self.lock.acquire()
+
+    def meanwhile(self, victim):
+        until_parked(victim)
+        self.lock.release()
+
+
+class TakeOver(Acquire):
+    """The owner is dead already: the victim dies taking over."""
+
+    name = "lock.acquire from a dead owner"
+    monotone = False
+
+    def create(self):
+        super().create()
+        die_holding(self.lock.acquire)
+
+    def verify(self, first, finished):
+        abandoned = self.taken()
+        assert abandoned == first, "one death, or two: abandoned either way, and once"
+
+
+class Release(_Named):
+    name = "lock.release"
+
+    def operation(self):
+        self.lock.acquire()
+        return (self.lock.release,)
+
+    def verify(self, first, finished):
+        abandoned = self.taken()
+        assert not abandoned or (first and not finished)
+        return "before" if abandoned else "after"
+
+
+class ReleaseToWaiter(Release):
+    """The survivor is parked on it."""
+
+    name = "lock.release to a waiter"
+    monotone = False
+
+    def operation(self):
+        self.lock.acquire()
+        until_parked(self.survivor)
+        return (self.lock.release,)
+
+    def meanwhile(self, victim):
+        while not self.lock.locked():  # until the victim has it
+            time.sleep(0.001)
+        self.taken()
+
+    def verify(self, first, finished):
+        assert not self.taken()
+
+
+class Create(_Named):
+    """The victim makes the name."""
+
+    name = "lock.create by name"
+
+    def create(self):
+        _core.owner()
+
+    def attach(self):
+        _core.owner()
+
+    def operation(self):
+        return (lambda: ipcsys.Lock(name=self.tag),)
+
+    def verify(self, first, finished):
+        existed = users(self.tag) is not None
+        assert existed or not (first and finished)
+        self.lock = ipcsys.Lock(name=self.tag)
+        assert not self.taken()
+        assert users(self.tag) in (1, 2)
+        return "after" if existed else "before"
+
+    def remove(self):
+        self.lock.close()
+        ipcsys.Lock.remove(self.tag)
+
+
+class Open(_Named):
+    """The victim opens what the survivor made."""
+
+    name = "lock.open by name"
+
+    def attach(self):
+        _core.owner()
+
+    def operation(self):
+        return (lambda: ipcsys.Lock(name=self.tag, create=False),)
+
+    def verify(self, first, finished):
+        if not hasattr(self, "lock"):
+            self.lock = ipcsys.Lock(name=self.tag, create=False)
+        assert not self.taken()
+        assert users(self.tag) in (1, 2), "a dead member holds the name"
+
+
+class Remove(_Named):
+    name = "lock.remove of a name"
+
+    def create(self):
+        ipcsys.Lock(name=self.tag).close()
+
+    def attach(self):
+        _core.owner()
+
+    def operation(self):
+        return ipcsys.Lock.remove, self.tag
+
+    def verify(self, first, finished):
+        there = users(self.tag) is not None
+        assert not there or not (first and finished)
+        self.lock = ipcsys.Lock(name=self.tag)
+        assert not self.taken()
+        return "before" if there else "after"
+
+
+class RemoveLast(Remove):
+    """cleanup="last": closing the last handle takes the name away."""
+
+    name = "lock.close of the last handle"
+
+    def create(self):
+        _core.owner()
+
+    def operation(self):
+        lock = ipcsys.Lock(name=self.tag, cleanup="last")
+        return (lock.close,)
+
+    def verify(self, first, finished):
+        assert users(self.tag) is None or not first, "the last user is dead, its name is not"
+        self.lock = ipcsys.Lock(name=self.tag)
+        assert not self.taken()
+
+    def remove(self):
+        self.lock.close()
+        if users(self.tag) is not None:
+            ipcsys.Lock.remove(self.tag)
+
+
+class _Unnamed(Scene):
+    """Cells of the namespace's pool: none may leak."""
+
+    def create(self):
+        self.base = ipcsys.Lock()
+        sound()
+        self.used = _core.cells()
+
+    def attach(self):
+        self.base = ipcsys.Lock()
+
+    def verify(self, first, finished):
+        sound()
+        if hasattr(self, "used"):
+            assert _core.cells() == self.used, "a cell of the dead is still in use"
+        fresh = ipcsys.Lock()
+        assert fresh.acquire(timeout=SOON) and not fresh.abandoned
+        fresh.release()
+
+
+class Make(_Unnamed):
+    name = "lock.create unnamed"
+
+    def operation(self):
+        return (ipcsys.Lock,)
+
+
+class Drop(_Unnamed):
+    name = "lock.close unnamed"
+
+    def operation(self):
+        return (ipcsys.Lock().close,)
+
+
+class Pickle(_Unnamed):
+    name = "lock.pickle unnamed"
+
+    def operation(self):
+        self.lock = ipcsys.Lock()
+        return pickle.dumps, self.lock
+
+
+class Unpickle(_Unnamed):
+    name = "lock.unpickle unnamed"
+
+    def operation(self):
+        self.lock = ipcsys.Lock()
+        return pickle.loads, pickle.dumps(self.lock)
