@@ -50,7 +50,7 @@
 #define DIRECTION_FLAG 0x400
 #define PAGE 4096u
 #define MAX_TEXT 8
-#define MAX_SHARED 64
+#define MAX_SHARED 8192
 #define MAX_OPEN 64
 #define MAX_EVENTS (1u << 16)
 

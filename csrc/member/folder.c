@@ -60,8 +60,10 @@ ips_folder_open(ips_space *space, ips_owner owner, bool create, int *fd)
     return ips_dir_open_at(space->members_dir, name, create, fd);
 }
 
-int
-ips_name_drop_if_last(ips_space *space, const char *name, const ips_file_facts *held)
+/* Take the name away if the file of that link is its file and no third link
+ * exists: whoever else holds the object has one. */
+static int
+drop_name(ips_space *space, const char *name, const ips_file_facts *held)
 {
     ips_file_facts facts;
     int status = ips_file_facts_at(space->dir, name, &facts);
@@ -69,10 +71,28 @@ ips_name_drop_if_last(ips_space *space, const char *name, const ips_file_facts *
         return IPS_OK;
     }
     if (status == 0 && facts.dev == held->dev && facts.inode == held->inode &&
-        facts.links == 1) {
+        facts.links == 2) {
         status = ips_file_unlink(space->dir, name);
     }
     return status;
+}
+
+int
+ips_link_drop(ips_space *space, int folder, const char *link, bool name_too)
+{
+    ips_file_facts held;
+    int status = ips_file_facts_at(folder, link, &held);
+    if (status < 0) {
+        return status == IPS_ENOENT ? IPS_OK : status;
+    }
+    /* The name first: a death in between leaves a link, which goes with its
+     * folder.  The other way round it would leave a name without users. */
+    const char *dash = name_too ? strchr(link, '-') : NULL;
+    if (dash != NULL) {
+        status = drop_name(space, dash + 1, &held);
+    }
+    int unlinked = ips_file_unlink(folder, link);
+    return status < 0 ? status : unlinked;
 }
 
 typedef struct {
@@ -84,17 +104,7 @@ static int
 drop_link(const char *link, void *context)
 {
     clearing *work = context;
-    ips_file_facts held;
-    int status = ips_file_facts_at(work->folder, link, &held);
-    if (status < 0) {
-        return status == IPS_ENOENT ? IPS_OK : status;
-    }
-    status = ips_file_unlink(work->folder, link);
-    const char *dash = strchr(link, '-');
-    if (status == 0 && dash != NULL) {
-        status = ips_name_drop_if_last(work->space, dash + 1, &held);
-    }
-    return status;
+    return ips_link_drop(work->space, work->folder, link, true);
 }
 
 int

@@ -116,15 +116,19 @@ map_object(ips_object *object, int fd, uint64_t size, uint64_t max_size)
     return IPS_OK;
 }
 
-/* Take the object's file and memory back; `linked` if it is in our folder. */
+enum linked { NOT_LINKED, LINKED, LINKED_AND_NAMES_LOCKED };
+
+/* Take the object's file and memory back; `linked` tells whether it is in our folder. */
 static void
-discard(ips_object *object, bool linked)
+discard(ips_object *object, enum linked linked)
 {
     /* relaxed: our own identity; no joining anew just to leave. */
     ips_owner me = atomic_load_explicit(&object->space->identity->owner, memory_order_relaxed);
     int folder;
-    if (linked && me != IPS_NOBODY && ips_folder_open(object->space, me, false, &folder) == 0) {
-        if (ips_file_unlink(folder, object->link) < 0) {
+    if (linked != NOT_LINKED && me != IPS_NOBODY
+        && ips_folder_open(object->space, me, false, &folder) == 0) {
+        bool name_too = linked == LINKED_AND_NAMES_LOCKED;
+        if (ips_link_drop(object->space, folder, object->link, name_too) < 0) {
             /* stays until we die: whoever clears our folder removes it */
         }
         ips_file_close(folder);
@@ -169,7 +173,7 @@ build(ips_space *space, const char *name, const ips_object_spec *spec, ips_objec
     }
     int status = ips_file_make(space->dir, fd);
     if (status < 0) {
-        discard(object, false);
+        discard(object, NOT_LINKED);
         return status;
     }
     bool linked = false;
@@ -186,7 +190,7 @@ build(ips_space *space, const char *name, const ips_object_spec *spec, ips_objec
     }
     if (status < 0) {
         ips_file_close(*fd);
-        discard(object, linked);
+        discard(object, linked ? LINKED : NOT_LINKED);
         return status;
     }
     *out = object;
@@ -249,7 +253,7 @@ adopt(ips_space *space, const char *name, int fd, const ips_object_spec *spec, i
         status = hold_by_link(object, fd, header.cleanup != 0 && name != NULL);
     }
     if (status < 0) {
-        discard(object, false);
+        discard(object, NOT_LINKED);
         return status;
     }
     *out = object;
@@ -305,7 +309,7 @@ create_named(ips_space *space, const char *name, ips_open_mode mode, const ips_o
     }
     ips_file_close(fd);
     if (status < 0) {
-        discard(object, true);
+        discard(object, LINKED);
         return status;
     }
     *out = object;
@@ -391,20 +395,13 @@ ips_object_release(ips_object *object)
     }
     delist(object);
     ips_space *space = object->space;
-    const char *dash = strchr(object->link, '-');
-    ips_file_facts held = {.dev = object->dev, .inode = object->inode};
-    char name[IPS_NAME_MAX + 1];
-    (void)snprintf(name, sizeof name, "%s", object->name);
-    if (dash == NULL) {
-        discard(object, true);
+    if (strchr(object->link, '-') == NULL) {
+        discard(object, LINKED);
     } else if (ips_names_lock(space) == 0) {
-        discard(object, true);
-        if (ips_name_drop_if_last(space, name, &held) < 0) {
-            /* the name stays, an object without users: `ipcsys rm` takes it */
-        }
+        discard(object, LINKED_AND_NAMES_LOCKED);
         ips_names_unlock(space);
     } else {
-        discard(object, true);
+        discard(object, LINKED); /* the name stays, without users: `ipcsys rm` takes it */
     }
 }
 

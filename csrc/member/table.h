@@ -88,9 +88,9 @@ IPS_MUST_CHECK int ips_folder_clear(ips_space *space, ips_owner owner);
 void ips_folder_inherit(ips_space *space, ips_owner parent, ips_owner child);
 IPS_MUST_CHECK int ips_names_lock(ips_space *space);
 void ips_names_unlock(ips_space *space);
-/* Remove `name` if its file asks for it and nobody holds it; call with names locked. */
-IPS_MUST_CHECK int ips_name_drop_if_last(ips_space *space, const char *name,
-    const ips_file_facts *held);
+/* Remove a link of a member's folder; with `name_too`, which needs the names
+ * locked, also the name that asks to go with its last user. */
+IPS_MUST_CHECK int ips_link_drop(ips_space *space, int folder, const char *link, bool name_too);
 
 /* member/object.c: an unnamed object from its open file. */
 IPS_MUST_CHECK int ips_object_adopt(ips_space *space, int fd, const ips_object_spec *spec,

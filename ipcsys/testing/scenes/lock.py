@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lock: the word itself, and the objects it lives in."""
 
-import pickle
 import time
 
 import ipcsys
 from ipcsys import _core
-from ipcsys.testing.scenes.common import die_holding, sound, until_parked, users
+from ipcsys.testing.scenes.common import die_holding, until_parked, users
 from ipcsys.testing.sweeping import Scene
 
 SOON = 5.0
@@ -46,6 +45,7 @@ class Acquire(_Named):
 
 class AcquireTimed(Acquire):
     name = "lock.acquire with a timeout"
+    monotone = False  # reading the clock takes a changing number of instructions
 
     def operation(self):
         return self.lock.acquire, True, SOON
@@ -55,6 +55,7 @@ class AcquireContended(Acquire):
     """The survivor holds it until the victim is parked."""
 
     name = "lock.acquire contended"
+    monotone = False  # how long it waits differs
 
     def create(self):
         super().create()
@@ -199,53 +200,3 @@ class RemoveLast(Remove):
         self.lock.close()
         if users(self.tag) is not None:
             ipcsys.Lock.remove(self.tag)
-
-
-class _Unnamed(Scene):
-    """Cells of the namespace's pool: none may leak."""
-
-    def create(self):
-        self.base = ipcsys.Lock()
-        sound()
-        self.used = _core.cells()
-
-    def attach(self):
-        self.base = ipcsys.Lock()
-
-    def verify(self, first, finished):
-        sound()
-        if hasattr(self, "used"):
-            assert _core.cells() == self.used, "a cell of the dead is still in use"
-        fresh = ipcsys.Lock()
-        assert fresh.acquire(timeout=SOON) and not fresh.abandoned
-        fresh.release()
-
-
-class Make(_Unnamed):
-    name = "lock.create unnamed"
-
-    def operation(self):
-        return (ipcsys.Lock,)
-
-
-class Drop(_Unnamed):
-    name = "lock.close unnamed"
-
-    def operation(self):
-        return (ipcsys.Lock().close,)
-
-
-class Pickle(_Unnamed):
-    name = "lock.pickle unnamed"
-
-    def operation(self):
-        self.lock = ipcsys.Lock()
-        return pickle.dumps, self.lock
-
-
-class Unpickle(_Unnamed):
-    name = "lock.unpickle unnamed"
-
-    def operation(self):
-        self.lock = ipcsys.Lock()
-        return pickle.loads, pickle.dumps(self.lock)
