@@ -13,6 +13,7 @@ core_exec(PyObject *module)
     static int (*const parts[])(PyObject *module, ips_state *state) = {
         ips_add_errors, /* first: the others raise */
         ips_add_space,
+        ips_add_value,
         ips_add_lock,
         ips_add_event,
     };

@@ -15,12 +15,19 @@
 #include "base/status.h"
 #include "member/space.h"
 
+enum { IPS_KEYS = 256, IPS_MESSAGE_KINDS = 6 };
+
 /* Python objects and nothing else, each a strong reference or NULL: module.c
  * visits and clears the whole as one array of them. */
 typedef struct {
     PyObject *errors[IPS_STATUS_COUNT]; /* ipcsys.errors classes, by status */
     PyObject *pickle_dumps;             /* imported at first use */
     PyObject *pickle_loads;
+    PyObject *datetime_capsule;         /* datetime.datetime_CAPI, at first use */
+    PyObject *numpy_array;              /* numpy.ndarray and numpy.generic, once */
+    PyObject *numpy_generic;            /* the user has imported numpy */
+    PyObject *keys[IPS_KEYS];           /* dict keys read lately: bind/value_reader.c */
+    PyObject *message_kinds[IPS_MESSAGE_KINDS]; /* ipcsys.MessageType's members, at first use */
     PyTypeObject *lock_type;
     PyTypeObject *event_type;
     PyTypeObject *queue_type;
