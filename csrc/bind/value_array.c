@@ -222,6 +222,9 @@ ips_value_put_array(ips_value_writer *writer, PyObject *value)
     PyObject *name = plain_dtype(value, &dtype);
     if (name != NULL && (whole_array || is_plain_scalar(state, value, dtype, name))) {
         done = put_parts(writer, value, name, whole_array);
+    } else {
+        done = ips_value_refuse(writer, "a %.60s whose elements are not plain numbers or text",
+                                Py_TYPE(value)->tp_name);
     }
     Py_XDECREF(name);
     Py_XDECREF(dtype);
