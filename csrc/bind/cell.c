@@ -231,9 +231,8 @@ pickled_text(ips_cell_object *self, ticketing *job)
     return IPS_OK;
 }
 
-/* What a subclass keeps in its instances; None where there is nothing. */
-static PyObject *
-own_dict(PyObject *self)
+PyObject *
+ips_cell_own_dict(PyObject *self)
 {
     PyObject *dict = PyObject_GetAttrString(self, "__dict__");
     if (dict == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
@@ -261,7 +260,7 @@ ips_cell_reduce(PyObject *object, PyObject *unused)
         result = status == IPS_EINTR ? NULL : ips_raise(state, status);
     } else {
         PyObject *restore = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
-        PyObject *dict = restore == NULL ? NULL : own_dict(object);
+        PyObject *dict = restore == NULL ? NULL : ips_cell_own_dict(object);
         PyObject *path = dict == NULL ? NULL : PyUnicode_DecodeFSDefault(folder);
         result = path == NULL ? NULL : Py_BuildValue("O(Ozs)O", restore, path, name, job.text, dict);
         Py_XDECREF(restore);

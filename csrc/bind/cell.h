@@ -61,6 +61,8 @@ PyObject *ips_cell_remove(PyObject *type, PyObject *const *args, Py_ssize_t coun
                           PyObject *keywords);
 PyObject *ips_cell_enter_context(PyObject *self, PyObject *unused);
 PyObject *ips_cell_exit_context(PyObject *self, PyObject *const *args, Py_ssize_t count);
+/* For pickles: what a subclass keeps in its instances, None where there is nothing. */
+PyObject *ips_cell_own_dict(PyObject *self);
 /* The class method that a pickle names: _restore(folder, name, text). */
 PyObject *ips_cell_restore(PyObject *type, PyObject *args, enum ips_cell_type cell_type);
 

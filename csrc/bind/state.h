@@ -37,6 +37,7 @@ typedef struct {
     PyTypeObject *deque_type;
     PyTypeObject *atomic_int_type;
     PyTypeObject *message_type;
+    PyTypeObject *segment_stats_type;
 } ips_state;
 
 extern PyModuleDef ips_module_def; /* bind/module.c */

@@ -441,6 +441,25 @@ typedef struct {
     int lines;
 } reporter;
 
+static int
+look_up_count(ips_segment *segment, const view *at, const void *key, ips_entry *out, spot *found)
+{
+    (void)segment;
+    (void)key;
+    (void)out;
+    found->index = at->count;
+    return 0;
+}
+
+int
+ips_catalogue_count(ips_segment *segment, uint64_t *out)
+{
+    spot found = {.index = 0};
+    int status = look_any(segment, look_up_count, NULL, NULL, &found);
+    *out = found.index;
+    return status;
+}
+
 static void
 complain(reporter *to, const char *what, uint64_t number)
 {

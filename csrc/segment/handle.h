@@ -41,6 +41,7 @@ struct ips_segment {
     _Atomic uint64_t holder;
     ips_owner owner;
     uint32_t depth;
+    uint64_t mark;
     uint64_t size;         /* heap.size, checked */
     ips_sums sums;
     uint64_t *fresh;       /* cells allocated by this transaction */

@@ -37,6 +37,13 @@ IPS_MUST_CHECK int ips_tx_commit(ips_segment *segment);
 /* Undo everything since the matching begin. */
 void ips_tx_abort(ips_segment *segment);
 bool ips_tx_is_mine(const ips_segment *segment); /* this thread is inside */
+uint32_t ips_tx_depth(const ips_segment *segment); /* of this thread's transaction; 0: none */
+/* A number that whoever began may leave with the transaction, 0 at first:
+ * bind/ tells by it which asyncio task of the thread is inside. */
+void ips_tx_set_mark(ips_segment *segment, uint64_t mark);
+uint64_t ips_tx_mark(const ips_segment *segment);
+/* Who has a transaction open, for messages; IPS_NOBODY: nobody. */
+ips_owner ips_tx_holder(const ips_segment *segment);
 
 /* Journaled stores: the old bytes go into the journal first.  IPS_ETXFULL
  * where the journal is full: the caller aborts.  `offset` is 8-aligned. */
@@ -89,6 +96,7 @@ IPS_MUST_CHECK int ips_catalogue_insert(ips_segment *segment, const char *name,
  * catalogue: look again inside a transaction. */
 IPS_MUST_CHECK int ips_catalogue_find(ips_segment *segment, const char *name, ips_entry *out);
 IPS_MUST_CHECK int ips_catalogue_remove(ips_segment *segment, const char *name);  /* inside a transaction */
+IPS_MUST_CHECK int ips_catalogue_count(ips_segment *segment, uint64_t *out); /* as find */
 /* The next entry in order of construction; *cursor starts at 0 and survives
  * changes meanwhile.  IPS_ENOENT at the end, IPS_EAGAIN as above. */
 IPS_MUST_CHECK int ips_catalogue_next(ips_segment *segment, uint64_t *cursor, ips_entry *out);

@@ -43,6 +43,32 @@ ips_tx_is_mine(const ips_segment *segment)
     return is_mine(segment);
 }
 
+uint32_t
+ips_tx_depth(const ips_segment *segment)
+{
+    return is_mine(segment) ? segment->depth : 0;
+}
+
+void
+ips_tx_set_mark(ips_segment *segment, uint64_t mark)
+{
+    if (is_mine(segment)) {
+        segment->mark = mark;
+    }
+}
+
+uint64_t
+ips_tx_mark(const ips_segment *segment)
+{
+    return is_mine(segment) ? segment->mark : 0;
+}
+
+ips_owner
+ips_tx_holder(const ips_segment *segment)
+{
+    return ips_lock_owner(&segment->shm->lock);
+}
+
 int
 ips_tx_require(const ips_segment *segment)
 {
@@ -150,6 +176,7 @@ ips_tx_begin(ips_segment *segment, int64_t deadline)
     segment->fresh_count = 0;
     segment->sums = (ips_sums){0, 0};
     segment->depth = 1;
+    segment->mark = 0;
     segment->owner = me;
     /* relaxed: as in is_mine. */
     atomic_store_explicit(&segment->holder, thread_number(), memory_order_relaxed);

@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ipcsys.Segment: opening, pickling, facts and the end of one.  What stands in
+ * it under keys is in bind/segment_keys.c. */
+#include "bind/segment.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/header.h"
+#include "bind/cell.h"
+#include "bind/options.h"
+#include "os/clock.h"
+
+#define DEFAULT_SIZE (UINT64_C(10) << 20)
+
+ips_segment *
+ips_segment_handle_open(ips_segment_handle *self)
+{
+    if (__builtin_expect(self->segment != NULL, 1)) {
+        return self->segment;
+    }
+    ips_state *state = ips_state_of_type(Py_TYPE(self));
+    return state == NULL ? NULL : (ips_segment *)ips_raise_text(
+        state, IPS_ECLOSED, "this %s handle; open another", Py_TYPE(self)->tp_name);
+}
+
+ips_segment *
+ips_segment_of(ips_state *state, PyObject *segment)
+{
+    if (!PyObject_TypeCheck(segment, state->segment_type)) {
+        return (ips_segment *)PyErr_Format(PyExc_TypeError, "segment must be a Segment, not %.100s",
+                                           Py_TYPE(segment)->tp_name);
+    }
+    return ips_segment_handle_open((ips_segment_handle *)segment);
+}
+
+/* --- opening ------------------------------------------------------------- */
+
+typedef struct {
+    PyObject *name, *size, *max_size, *namespace_, *create, *cleanup;
+} arguments;
+
+static int
+sizes_of(const arguments *given, uint64_t *size, uint64_t *max_size)
+{
+    *size = DEFAULT_SIZE;
+    if (given->size != NULL && ips_size_of(given->size, "size", size) < 0) {
+        return -1;
+    }
+    *max_size = *size;
+    if (given->max_size != NULL && given->max_size != Py_None
+        && ips_size_of(given->max_size, "max_size", max_size) < 0) {
+        return -1;
+    }
+    if (*max_size < *size) {
+        PyErr_Format(PyExc_ValueError, "max_size (%llu) is less than size (%llu)",
+                     (unsigned long long)*max_size, (unsigned long long)*size);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+segment_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"name", "size", "max_size", "namespace", "create", "cleanup", NULL};
+    ips_segment_handle *self = (ips_segment_handle *)object;
+    arguments given = {NULL, NULL, NULL, NULL, NULL, NULL};
+    ips_options options;
+    uint64_t size, max_size;
+    ips_state *state = ips_state_of_type(Py_TYPE(object));
+    if (state == NULL
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "|OOO$OOO:Segment", names, &given.name,
+                                        &given.size, &given.max_size, &given.namespace_,
+                                        &given.create, &given.cleanup)
+        || sizes_of(&given, &size, &max_size) < 0
+        || ips_options_of(state, given.name, given.namespace_, given.create, given.cleanup,
+                          &options) < 0) {
+        return -1;
+    }
+    if (self->segment != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: close() the object first");
+        return -1;
+    }
+    ips_segment *segment;
+    bool created;
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ips_segment_open(options.space, options.name, options.mode, size, max_size,
+                              options.cleanup_last, &segment, &created);
+    Py_END_ALLOW_THREADS
+    if (status < 0) {
+        (void)ips_raise(state, status);
+        return -1;
+    }
+    self->segment = segment;
+    return 0;
+}
+
+/* --- closing ------------------------------------------------------------- */
+
+static void
+give_up(ips_segment_handle *self)
+{
+    ips_segment *segment = self->segment;
+    self->segment = NULL;
+    if (segment != NULL) {
+        Py_BEGIN_ALLOW_THREADS /* unmapping and unlinking take a while */
+        ips_segment_close(segment);
+        Py_END_ALLOW_THREADS
+    }
+}
+
+static void
+segment_dealloc(PyObject *object)
+{
+    ips_segment_handle *self = (ips_segment_handle *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(object);
+    }
+    give_up(self);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
+"Give up this handle; objects found in the segment keep it mapped until they are closed too.");
+
+static PyObject *
+segment_close(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    give_up((ips_segment_handle *)object);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+segment_enter(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return ips_segment_handle_open((ips_segment_handle *)object) == NULL ? NULL
+                                                                        : Py_NewRef(object);
+}
+
+static PyObject *
+segment_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    (void)count;
+    return segment_close(object, NULL);
+}
+
+static PyObject *
+segment_remove(PyObject *type, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    return ips_remove_named((PyTypeObject *)type, args, count, keywords);
+}
+
+PyDoc_STRVAR(request_shutdown_doc, "request_shutdown($self, /)\n--\n\n"
+"Let the segment go with its last user: its name is free at once, whoever has it open goes on\n"
+"working, and its memory is given back when the last of them leaves.");
+
+static PyObject *
+segment_request_shutdown(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
+    ips_state *state = segment == NULL ? NULL : ips_state_of_type(Py_TYPE(object));
+    if (state == NULL) {
+        return NULL;
+    }
+    ips_object *file = ips_segment_object(segment);
+    int status = IPS_OK;
+    if (file->named && !ips_object_removed(file)) {
+        ips_segment_hold(segment);
+        Py_BEGIN_ALLOW_THREADS
+        status = ips_object_remove(file->space, file->name, true);
+        ips_segment_close(segment);
+        Py_END_ALLOW_THREADS
+    }
+    if (status < 0 && status != IPS_ENOENT) {
+        return ips_raise(state, status);
+    }
+    Py_RETURN_NONE;
+}
+
+/* --- pickling ------------------------------------------------------------ */
+
+static const uint8_t *
+identity_of(ips_segment *segment)
+{
+    return ((const ips_header_shm *)ips_segment_object(segment)->base)->identity;
+}
+
+/* What tells this segment: identity of a named one, ticket of an unnamed one. */
+static PyObject *
+proof_of(ips_state *state, ips_segment *segment)
+{
+    ips_object *file = ips_segment_object(segment);
+    if (file->named) {
+        return PyBytes_FromStringAndSize((const char *)identity_of(segment), 16);
+    }
+    char ticket[IPS_TICKET_MAX];
+    int status = ips_object_ticket(file, ticket);
+    return status < 0 ? ips_raise(state, status) : PyUnicode_FromString(ticket);
+}
+
+static PyObject *
+segment_reduce(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
+    ips_state *state = segment == NULL ? NULL : ips_state_of_type(Py_TYPE(object));
+    if (state == NULL) {
+        return NULL;
+    }
+    ips_object *file = ips_segment_object(segment);
+    PyObject *proof = proof_of(state, segment);
+    PyObject *restore = proof == NULL ? NULL
+                                      : PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
+    PyObject *dict = restore == NULL ? NULL : ips_cell_own_dict(object);
+    PyObject *folder = dict == NULL ? NULL
+                                    : PyUnicode_DecodeFSDefault(ips_space_folder(file->space));
+    PyObject *result = folder == NULL
+        ? NULL
+        : Py_BuildValue("O(OzO)O", restore, folder, file->named ? file->name : NULL, proof, dict);
+    Py_XDECREF(proof);
+    Py_XDECREF(restore);
+    Py_XDECREF(dict);
+    Py_XDECREF(folder);
+    return result;
+}
+
+typedef struct {
+    const char *folder, *name;
+    const char *proof; /* 16 bytes of identity, or a ticket */
+    ips_segment *segment;
+} restoring;
+
+static int
+restore(restoring *job)
+{
+    ips_space *space;
+    bool created;
+    int status = ips_space_join(job->folder, &space);
+    if (status < 0) {
+        return status;
+    }
+    if (job->name == NULL) {
+        return ips_segment_redeem(space, job->proof, &job->segment);
+    }
+    status = ips_segment_open(space, job->name, IPS_OPEN_ONLY, 0, 0, false, &job->segment, &created);
+    if (status == IPS_ENOENT) {
+        return ips_fail(IPS_EGONE, "segment '%.100s' was removed", job->name);
+    }
+    if (status == 0 && memcmp(identity_of(job->segment), job->proof, 16) != 0) {
+        ips_segment_close(job->segment);
+        return ips_fail(IPS_EGONE, "segment '%.100s' was removed; the name is another's now",
+                        job->name);
+    }
+    return status;
+}
+
+static PyObject *
+segment_restore(PyObject *type, PyObject *args)
+{
+    PyObject *path, *proof;
+    restoring job = {.name = NULL};
+    ips_state *state = ips_state_of_type((PyTypeObject *)type);
+    if (state == NULL || !PyArg_ParseTuple(args, "O&zO:_restore", PyUnicode_FSConverter, &path,
+                                           &job.name, &proof)) {
+        return NULL;
+    }
+    if (job.name != NULL && PyBytes_Check(proof) && PyBytes_GET_SIZE(proof) == 16) {
+        job.proof = PyBytes_AS_STRING(proof);
+    } else if (job.name == NULL && PyUnicode_Check(proof)) {
+        job.proof = PyUnicode_AsUTF8(proof);
+    } else {
+        (void)ips_raise_text(state, IPS_EFORMAT, "not a pickled segment");
+    }
+    PyObject *self = PyErr_Occurred() != NULL ? NULL
+                                              : ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
+    if (self != NULL) {
+        int status;
+        job.folder = PyBytes_AS_STRING(path);
+        Py_BEGIN_ALLOW_THREADS
+        status = restore(&job);
+        Py_END_ALLOW_THREADS
+        if (status == 0) {
+            ((ips_segment_handle *)self)->segment = job.segment;
+        } else {
+            (void)ips_raise(state, status);
+            Py_CLEAR(self);
+        }
+    }
+    Py_DECREF(path);
+    return self;
+}
+
+/* --- facts --------------------------------------------------------------- */
+
+static PyStructSequence_Field stats_fields[] = {
+    {"size", "bytes of memory the segment takes"},
+    {"max_size", "bytes it may grow to"},
+    {"free", "bytes that can still be given out before it has to grow"},
+    {"used", "bytes of its blocks, their tags included"},
+    {"blocks", "blocks in use"},
+    {"objects", "objects under keys"},
+    {"members", "processes that have it open"},
+    {NULL, NULL},
+};
+
+static PyStructSequence_Desc stats_description = {
+    .name = "ipcsys.SegmentStats",
+    .doc = "What Segment.stats() returns.",
+    .fields = stats_fields,
+    .n_in_sequence = 7,
+};
+
+PyDoc_STRVAR(stats_doc, "stats($self, /)\n--\n\n"
+"Sizes in bytes and counts, as an immutable named tuple.");
+
+static PyObject *
+segment_stats(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
+    ips_state *state = segment == NULL ? NULL : ips_state_of_type(Py_TYPE(object));
+    if (state == NULL) {
+        return NULL;
+    }
+    ips_segment_stats stats;
+    int status;
+    ips_segment_hold(segment);
+    Py_BEGIN_ALLOW_THREADS /* counting members probes the dead */
+    status = ips_segment_stats_of(segment, &stats);
+    ips_segment_close(segment);
+    Py_END_ALLOW_THREADS
+    PyObject *result = status < 0 ? ips_raise(state, status)
+                                  : PyStructSequence_New(state->segment_stats_type);
+    const uint64_t numbers[] = {stats.size,   stats.max_size, stats.free_bytes, stats.used,
+                                stats.blocks, stats.objects,  stats.members};
+    for (int i = 0; result != NULL && i < 7; i++) {
+        PyObject *number = PyLong_FromUnsignedLongLong(numbers[i]);
+        if (number == NULL) {
+            Py_CLEAR(result);
+        } else {
+            PyStructSequence_SET_ITEM(result, i, number);
+        }
+    }
+    return result;
+}
+
+/* Lines of a report, gathered without the GIL. */
+typedef struct {
+    ips_segment *segment;
+    char *text; /* lines, each with its NUL */
+    size_t size;
+} reporting;
+
+static void
+gather(const char *line, void *context)
+{
+    reporting *job = (reporting *)context;
+    size_t length = strlen(line) + 1;
+    char *text = realloc(job->text, job->size + length);
+    if (text != NULL) { /* else one line less */
+        memcpy(text + job->size, line, length);
+        job->text = text;
+        job->size += length;
+    }
+}
+
+static int
+check_step(void *context, int64_t deadline)
+{
+    reporting *job = (reporting *)context;
+    return ips_segment_check(job->segment, deadline, gather, job);
+}
+
+PyDoc_STRVAR(check_doc, "check($self, /)\n--\n\n"
+"Every invariant of the segment's memory, one line for each that is broken; [] when sound.");
+
+static PyObject *
+segment_check(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
+    ips_state *state = segment == NULL ? NULL : ips_state_of_type(Py_TYPE(object));
+    if (state == NULL || ips_transaction_admit(state, segment) < 0) {
+        return NULL;
+    }
+    reporting job = {.segment = segment};
+    ips_segment_hold(segment);
+    int status = ips_wait_without_gil(check_step, &job, IPS_FOREVER);
+    ips_segment_close(segment);
+    PyObject *lines = PyErr_Occurred() != NULL                      ? NULL
+                      : status < 0 && job.size == 0 ? ips_raise(state, status) : PyList_New(0);
+    for (size_t at = 0; lines != NULL && at < job.size; at += strlen(job.text + at) + 1) {
+        PyObject *line = PyUnicode_DecodeUTF8(job.text + at, (Py_ssize_t)strlen(job.text + at),
+                                              "replace");
+        if (line == NULL || PyList_Append(lines, line) < 0) {
+            Py_CLEAR(lines);
+        }
+        Py_XDECREF(line);
+    }
+    free(job.text);
+    return lines;
+}
+
+PyDoc_STRVAR(transaction_doc, "transaction($self, /, timeout=None)\n--\n\n"
+"A context manager: everything done to the segment in its block happens whole or not at all,\n"
+"against exceptions and against kill -9.  Nested in another of the same thread it is a\n"
+"savepoint.  Entering waits while others have one open, at most `timeout` seconds.");
+
+static PyObject *
+segment_transaction(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"timeout", NULL};
+    PyObject *timeout = Py_None;
+    ips_state *state = ips_state_of_type(Py_TYPE(object));
+    if (state == NULL
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:transaction", names, &timeout)) {
+        return NULL;
+    }
+    return ips_transaction_new(state, object, timeout);
+}
+
+static PyObject *
+segment_name(PyObject *object, void *unused)
+{
+    (void)unused;
+    ips_segment *segment = ((ips_segment_handle *)object)->segment;
+    if (segment == NULL || !ips_segment_object(segment)->named) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_FromString(ips_segment_object(segment)->name);
+}
+
+static PyObject *
+segment_closed(PyObject *object, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(((ips_segment_handle *)object)->segment == NULL);
+}
+
+static PyObject *
+segment_shutdown_requested(PyObject *object, void *unused)
+{
+    (void)unused;
+    ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
+    return segment == NULL ? NULL : PyBool_FromLong(ips_object_removed(ips_segment_object(segment)));
+}
+
+static PyObject *
+segment_repr(PyObject *object)
+{
+    PyObject *name = segment_name(object, NULL);
+    PyObject *result = name == NULL ? NULL
+        : PyUnicode_FromFormat("<%s %R%s>", Py_TYPE(object)->tp_name, name,
+                               ((ips_segment_handle *)object)->segment == NULL ? " closed" : "");
+    Py_XDECREF(name);
+    return result;
+}
+
+/* --- the type ------------------------------------------------------------ */
+
+static PyMethodDef segment_methods[] = {
+    IPS_SEGMENT_KEY_METHODS,
+    {"transaction", (PyCFunction)(void (*)(void))segment_transaction,
+     METH_VARARGS | METH_KEYWORDS, transaction_doc},
+    {"stats", segment_stats, METH_NOARGS, stats_doc},
+    {"check", segment_check, METH_NOARGS, check_doc},
+    {"close", segment_close, METH_NOARGS, close_doc},
+    {"request_shutdown", segment_request_shutdown, METH_NOARGS, request_shutdown_doc},
+    {"remove", (PyCFunction)(void (*)(void))segment_remove,
+     METH_FASTCALL | METH_KEYWORDS | METH_CLASS, IPS_REMOVE_DOC},
+    {"__enter__", segment_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nItself."},
+    {"__exit__", (PyCFunction)(void (*)(void))segment_exit, METH_FASTCALL,
+     "__exit__($self, /, *exc_info)\n--\n\nclose()."},
+    {"__reduce__", segment_reduce, METH_NOARGS, "__reduce__($self, /)\n--\n\n"
+     "A handle for another process of the same namespace."},
+    {"_restore", segment_restore, METH_VARARGS | METH_CLASS, NULL},
+    {NULL},
+};
+
+static PyGetSetDef segment_getsets[] = {
+    {"name", segment_name, NULL, "The name, or None.", NULL},
+    {"closed", segment_closed, NULL, "True once close() was called.", NULL},
+    {"shutdown_requested", segment_shutdown_requested, NULL,
+     "True once the segment goes with its last user.", NULL},
+    {NULL},
+};
+
+static PyMemberDef segment_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(ips_segment_handle, weakrefs), READONLY, NULL},
+    {NULL},
+};
+
+PyDoc_STRVAR(segment_doc,
+"Segment(name=None, size='10 MiB', max_size=None, *, namespace=None, create=None, cleanup=None)\n"
+"--\n\n"
+"Transactional memory that processes share, with objects under keys.\n\n"
+"Sizes are bytes or text such as '64 KiB'; the creator's count.  A segment\n"
+"starts with `size` bytes and grows up to `max_size`, if that is given.");
+
+static PyType_Slot segment_slots[] = {
+    {Py_tp_doc, (void *)segment_doc},
+    {Py_tp_new, (void *)PyType_GenericNew},
+    {Py_tp_init, (void *)segment_init},
+    {Py_tp_dealloc, (void *)segment_dealloc},
+    {Py_tp_repr, (void *)segment_repr},
+    {Py_tp_methods, segment_methods},
+    {Py_tp_getset, segment_getsets},
+    {Py_tp_members, segment_members},
+    {Py_tp_iter, (void *)ips_segment_iter},
+    {Py_mp_subscript, (void *)ips_segment_subscript},
+    {Py_mp_length, (void *)ips_segment_length},
+    {Py_sq_contains, (void *)ips_segment_contains},
+    {0, NULL},
+};
+
+static PyType_Spec segment_spec = {
+    .name = "ipcsys.Segment",
+    .basicsize = sizeof(ips_segment_handle),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = segment_slots,
+};
+
+int
+ips_add_segment(PyObject *module, ips_state *state)
+{
+    state->segment_stats_type = PyStructSequence_NewType(&stats_description);
+    state->segment_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &segment_spec, NULL);
+    if (state->segment_type == NULL || state->segment_stats_type == NULL
+        || PyModule_AddType(module, state->segment_type) < 0
+        || PyModule_AddType(module, state->segment_stats_type) < 0) {
+        return -1;
+    }
+    return ips_add_transaction(module, state);
+}

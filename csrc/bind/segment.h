@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the two files of ipcsys.Segment share. */
+#ifndef IPS_BIND_SEGMENT_H
+#define IPS_BIND_SEGMENT_H
+
+#include "bind/shared.h"
+
+#include <structmember.h> /* after Python.h, which it leaves out */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *weakrefs;
+    ips_segment *segment; /* NULL before __init__ and once closed */
+} ips_segment_handle;
+
+/* The open segment, or NULL with Closed set. */
+ips_segment *ips_segment_handle_open(ips_segment_handle *self);
+
+/* bind/segment_keys.c */
+PyObject *ips_segment_construct(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                PyObject *keywords);
+PyObject *ips_segment_find_or_construct(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                        PyObject *keywords);
+PyObject *ips_segment_find(PyObject *self, PyObject *key);
+PyObject *ips_segment_destroy(PyObject *self, PyObject *key);
+PyObject *ips_segment_keys(PyObject *self, PyObject *unused);
+PyObject *ips_segment_iter(PyObject *self);
+PyObject *ips_segment_subscript(PyObject *self, PyObject *key);
+Py_ssize_t ips_segment_length(PyObject *self);
+int ips_segment_contains(PyObject *self, PyObject *key);
+
+#define IPS_SEGMENT_KEY_METHODS                                                              \
+    {"construct", (PyCFunction)(void (*)(void))ips_segment_construct,                        \
+     METH_FASTCALL | METH_KEYWORDS, "construct($self, type, key, /, *args, **kwargs)\n--\n\n" \
+     "A new object of that type under the key; AlreadyExists where the key is taken."},      \
+    {"find_or_construct", (PyCFunction)(void (*)(void))ips_segment_find_or_construct,        \
+     METH_FASTCALL | METH_KEYWORDS,                                                          \
+     "find_or_construct($self, type, key, /, *args, **kwargs)\n--\n\n"                       \
+     "The object under the key, made where there is none."},                                 \
+    {"find", ips_segment_find, METH_O, "find($self, key, /)\n--\n\n"                          \
+     "The object under the key, or None."},                                                  \
+    {"destroy", ips_segment_destroy, METH_O, "destroy($self, key, /)\n--\n\n"                 \
+     "Destroy the object under the key; False where there is none.  Handles that are\n"      \
+     "still open raise ObjectGone from then on."},                                           \
+    {"keys", ips_segment_keys, METH_NOARGS, "keys($self, /)\n--\n\n"                          \
+     "A list of the keys, in order of construction."}
+
+#endif

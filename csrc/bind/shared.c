@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bind/shared.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "data/deque.h"
+#include "data/map.h"
+#include "data/types.h"
+
+static int
+destroy_cell(ips_segment *segment, const ips_entry *entry)
+{
+    return ips_stable_free(segment, entry->offset);
+}
+
+static int
+destroy_map(ips_segment *segment, const ips_entry *entry)
+{
+    ips_map map;
+    int status = ips_map_open(segment, entry->offset, entry->generation, &map);
+    return status < 0 ? status : ips_map_destroy(&map);
+}
+
+static int
+destroy_deque(ips_segment *segment, const ips_entry *entry)
+{
+    ips_deque deque;
+    int status = ips_deque_open(segment, entry->offset, entry->generation, &deque);
+    return status < 0 ? status : ips_deque_destroy(&deque);
+}
+
+static const ips_shared_type shared_types[] = {
+    {IPS_TYPE_ATOMIC_INT, offsetof(ips_state, atomic_int_type), destroy_cell},
+    {IPS_TYPE_LOCK, offsetof(ips_state, lock_type), destroy_cell},
+    {IPS_TYPE_EVENT, offsetof(ips_state, event_type), destroy_cell},
+    {IPS_TYPE_MAP, offsetof(ips_state, map_type), destroy_map},
+    {IPS_TYPE_DEQUE, offsetof(ips_state, deque_type), destroy_deque},
+};
+
+#define SHARED_TYPES (sizeof shared_types / sizeof shared_types[0])
+
+static PyTypeObject *
+class_of(ips_state *state, const ips_shared_type *type)
+{
+    return *(PyTypeObject **)((char *)state + type->class_at);
+}
+
+const ips_shared_type *
+ips_shared_type_of(uint32_t type)
+{
+    for (size_t i = 0; i < SHARED_TYPES; i++) {
+        if (shared_types[i].type == type) {
+            return &shared_types[i];
+        }
+    }
+    return NULL;
+}
+
+PyTypeObject *
+ips_shared_class(ips_state *state, uint32_t type)
+{
+    const ips_shared_type *known = ips_shared_type_of(type);
+    return known == NULL ? NULL : class_of(state, known);
+}
+
+bool
+ips_shared_is_class(ips_state *state, PyObject *candidate)
+{
+    for (size_t i = 0; i < SHARED_TYPES && PyType_Check(candidate); i++) {
+        PyTypeObject *class = class_of(state, &shared_types[i]);
+        if (class != NULL && PyType_IsSubtype((PyTypeObject *)candidate, class)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- sizes */
+
+static const struct {
+    const char *unit;
+    double bytes;
+} units[] = {
+    {"", 1},          {"B", 1},         {"kB", 1e3},      {"KB", 1e3},     {"MB", 1e6},
+    {"GB", 1e9},      {"TB", 1e12},     {"KiB", 0x1p10},  {"MiB", 0x1p20}, {"GiB", 0x1p30},
+    {"TiB", 0x1p40},
+};
+
+static double
+size_of_text(const char *text)
+{
+    char *end;
+    double number = PyOS_string_to_double(text, &end, NULL);
+    if (PyErr_Occurred() != NULL) {
+        PyErr_Clear();
+        return -1;
+    }
+    end += strspn(end, " ");
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (strcmp(end, units[i].unit) == 0) {
+            return floor(number * units[i].bytes);
+        }
+    }
+    return -1;
+}
+
+int
+ips_size_of(PyObject *size, const char *what, uint64_t *out)
+{
+    double bytes = -1;
+    if (PyUnicode_Check(size)) {
+        const char *text = PyUnicode_AsUTF8(size);
+        if (text == NULL) {
+            return -1;
+        }
+        bytes = size_of_text(text);
+    } else if (PyLong_Check(size) && !PyBool_Check(size)) {
+        int overflow;
+        long long number = PyLong_AsLongLongAndOverflow(size, &overflow);
+        bytes = overflow > 0 ? 0x1p63 : overflow < 0 ? -1 : (double)number;
+    } else {
+        PyErr_Format(PyExc_TypeError, "%s must be a number of bytes or text such as '10 MiB', not %.100s",
+                     what, Py_TYPE(size)->tp_name);
+        return -1;
+    }
+    if (!(bytes > 0 && bytes < 0x1p62)) { /* NaN too */
+        PyErr_Format(PyExc_ValueError, "%s must be bytes or text such as '10 MiB', not %R", what,
+                     size);
+        return -1;
+    }
+    *out = (uint64_t)bytes;
+    return 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What Segment and the types that can stand in one know of each other.
+ *
+ * Segment.construct(T, key, *args, **kw) is T(*args, name=key, segment=self,
+ * create=True, **kw), find_or_construct leaves `create` out, find(key) calls
+ * the class that belongs to the type number of the catalogue's entry with
+ * create=False.  So a type that can stand in a segment takes these keywords
+ * and has a line in bind/shared.c. */
+#ifndef IPS_BIND_SHARED_H
+#define IPS_BIND_SHARED_H
+
+#include "bind/state.h"
+#include "segment/segment.h"
+
+typedef struct {
+    uint32_t type;    /* enum ips_type of data/types.h */
+    size_t class_at;  /* where in ips_state its class stands */
+    /* Free all that belongs to the object of `entry`, inside the transaction
+     * that also removes its name; calls nothing of Python's. */
+    int (*destroy)(ips_segment *segment, const ips_entry *entry);
+} ips_shared_type;
+
+/* NULL for a number that this version does not know. */
+const ips_shared_type *ips_shared_type_of(uint32_t type);
+/* The class, borrowed; NULL where the type is unknown.  Never raises. */
+PyTypeObject *ips_shared_class(ips_state *state, uint32_t type);
+/* Is it one of these classes or a subclass? */
+bool ips_shared_is_class(ips_state *state, PyObject *candidate);
+
+/* The open segment of a Segment object, borrowed from it; NULL with TypeError
+ * or Closed set. */
+ips_segment *ips_segment_of(ips_state *state, PyObject *segment);
+
+/* A number of bytes: an int, or text such as "64 KiB", "10MB", "1.5 GiB" (KiB,
+ * MiB, GiB, TiB are powers of 1024, kB, MB, GB, TB of 1000).  `what` names the
+ * argument in errors.  0, or -1 with an exception set. */
+int ips_size_of(PyObject *size, const char *what, uint64_t *out);
+
+/* bind/transaction.c ---------------------------------------------------- */
+
+/* Before any operation that takes part in a transaction: 0, or -1 with
+ * TransactionError set where this thread has a transaction open on `segment`
+ * that belongs to another asyncio task.  A few loads while none is open. */
+int ips_transaction_admit_slow(ips_state *state, ips_segment *segment);
+static inline int
+ips_transaction_admit(ips_state *state, ips_segment *segment)
+{
+    return __builtin_expect(ips_tx_mark(segment) == 0, 1)
+        ? 0 : ips_transaction_admit_slow(state, segment);
+}
+
+/* Run `act(context)` in a transaction of its own, or nested in the one that
+ * this thread has open; undone where it returns a negative status.  Needs the
+ * GIL, and drops it where it has to wait, until `deadline`.  What `act`
+ * returned, or a negative status with an exception set. */
+typedef int (*ips_segment_act)(ips_segment *segment, void *context);
+int ips_segment_run(ips_state *state, ips_segment *segment, ips_segment_act act, void *context,
+    int64_t deadline);
+
+/* Timeout, saying who has the transaction open; returns NULL. */
+PyObject *ips_transaction_timed_out(ips_state *state, ips_segment *segment);
+
+/* A new context manager for one transaction of `segment` (a Segment). */
+PyObject *ips_transaction_new(ips_state *state, PyObject *segment, PyObject *timeout);
+
+int ips_add_transaction(PyObject *module, ips_state *state);
+
+#endif
