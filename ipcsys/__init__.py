@@ -9,7 +9,7 @@ Whatever stands in `__all__` is public; names with an underscore are not.
 Modules that cost import time are loaded at the first use of their names.
 """
 
-from ipcsys._core import Event, Lock
+from ipcsys._core import Event, Lock, Segment, SegmentStats, Transaction
 from ipcsys.errors import (
     AccessDenied,
     AlreadyExists,
@@ -68,10 +68,13 @@ __all__ = [
     "OutOfMemory",
     "PeerDied",
     "RemoteError",
+    "Segment",
     "SegmentFull",
+    "SegmentStats",
     "Timeout",
     "TooLarge",
     "TooManyMembers",
+    "Transaction",
     "TransactionError",
     "TransactionTooLarge",
 ]

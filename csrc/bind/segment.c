@@ -314,7 +314,7 @@ static PyStructSequence_Field stats_fields[] = {
 
 static PyStructSequence_Desc stats_description = {
     .name = "ipcsys.SegmentStats",
-    .doc = "What Segment.stats() returns.",
+    .doc = "SegmentStats(iterable, /)\n--\n\nWhat Segment.stats() returns.",
     .fields = stats_fields,
     .n_in_sequence = 7,
 };

@@ -185,6 +185,19 @@ ips_transaction_new(ips_state *state, PyObject *segment, PyObject *timeout)
 }
 
 static PyObject *
+transaction_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"segment", "timeout", NULL};
+    PyObject *segment, *timeout = Py_None;
+    ips_state *state = ips_state_of_type(type);
+    if (state == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:Transaction", names,
+                                                      &segment, &timeout)) {
+        return NULL;
+    }
+    return ips_transaction_new(state, segment, timeout);
+}
+
+static PyObject *
 transaction_enter(PyObject *object, PyObject *unused)
 {
     (void)unused;
@@ -347,13 +360,15 @@ static PyMemberDef transaction_members[] = {
 };
 
 PyDoc_STRVAR(transaction_doc,
-"All or nothing for a group of changes to one segment: Segment.transaction() makes it.\n\n"
+"Transaction(segment, timeout=None)\n--\n\n"
+"All or nothing for a group of changes to one segment; Segment.transaction() makes it.\n\n"
 "Leaving the block commits; an exception, or the death of the process, undoes\n"
 "everything since it was entered.  Inside another transaction of the same\n"
 "thread it is a savepoint.");
 
 static PyType_Slot transaction_slots[] = {
     {Py_tp_doc, (void *)transaction_doc},
+    {Py_tp_new, (void *)transaction_make},
     {Py_tp_methods, transaction_methods},
     {Py_tp_getset, transaction_getsets},
     {Py_tp_members, transaction_members},
@@ -366,7 +381,7 @@ static PyType_Slot transaction_slots[] = {
 static PyType_Spec transaction_spec = {
     .name = "ipcsys.Transaction",
     .basicsize = sizeof(transaction),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = transaction_slots,
 };
 
