@@ -402,3 +402,19 @@ def test_waiting_threads_let_others_run():
     lock.release()
     thread.join(5)
     assert ran == [True]
+
+
+def test_the_limit_of_unnamed_locks_is_a_clear_error_and_no_loss():
+    locks = []
+    with pytest.raises(ipcsys.NoSpace, match="unnamed objects") as caught:
+        locks.extend(Lock() for _ in range(300_000))
+    assert isinstance(caught.value, MemoryError) and isinstance(caught.value, OSError)
+    assert len(locks) > 200_000 and locks[-1].acquire(False)
+    with pytest.raises(ipcsys.NoSpace):
+        Lock()
+    locks.pop()
+    locks.append(Lock())
+    assert not locks[-1].locked()
+    del locks
+    Lock()
+    assert _core.cells()["used"] == 0 and _core.check_cells() == []
