@@ -17,6 +17,7 @@ core_exec(PyObject *module)
         ips_add_lock,
         ips_add_event,
         ips_add_segment,
+        ips_add_measure,
     };
     ips_state *state = ips_state_of_module(module);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {

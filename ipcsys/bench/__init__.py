@@ -15,7 +15,7 @@
     shared       atomics and maps
     calls        a call to a node beside a pipe
     death        from `kill -9` of a lock's holder to the next owner
-    memory       allocation and look-up, timed inside the C core
+    inside       allocation and look-up, timed inside the C core
     suites       which of these a command runs
 
 Only ipcsys.cli draws tables; whatever is here gives plain data.

@@ -43,7 +43,7 @@ class Table:
 
     def compared(self, row):
         ours = self.ours
-        return ours is not None and row is not ours and row.spread and not row.reference
+        return ours is not None and not row.ours and row.spread and not row.reference
 
     def advantage_over(self, row):
         """How many times better ours is; None where that means nothing."""

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from ipcsys.bench import calls, death, locks, machine, messages, noise, roundtrips, shared
+from ipcsys.bench import calls, death, inside, locks, machine, messages, noise, roundtrips, shared
 from ipcsys.bench.carriers import BATCH, Pipe, PosixPipe
 from ipcsys.bench.contest import compete
 from ipcsys.bench.figures import LESS, MORE
@@ -145,6 +145,17 @@ def call(run):
         run.contest(f"call of {SMALL} bytes, {when}", "s", LESS, (ours, *pipes))
 
 
+def memory(run):
+    """A segment's memory, timed inside C."""
+    count = 200_000
+    allocations = (
+        inside.Cost(kind, count, run.cpus) for kind in (inside.PairAlone, inside.PairGrouped)
+    )
+    run.contest("allocate and free 64 bytes, inside C", "s", LESS, allocations)
+    finding = (inside.Cost(inside.Find, count, run.cpus),)
+    run.contest("find a name among 10 000, inside C", "s", LESS, finding)
+
+
 def deaths(run):
     settings = run.settings
     run.tables += death.tables(
@@ -160,8 +171,9 @@ SUITES = {
     "lock": (lock,),
     "data": (data,),
     "call": (call,),
+    "memory": (memory,),
     "death": (deaths,),
-    "all": (throughput, latency, roundtrip, lock, data, call, deaths),
+    "all": (throughput, latency, roundtrip, lock, data, call, memory, deaths),
 }
 
 

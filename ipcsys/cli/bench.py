@@ -5,7 +5,18 @@ import click
 
 from ipcsys.cli.output import json_option, print_json, quantity, show, table
 
-WORKS = ("messages", "throughput", "latency", "roundtrip", "lock", "data", "call", "death", "all")
+WORKS = (
+    "messages",
+    "throughput",
+    "latency",
+    "roundtrip",
+    "lock",
+    "data",
+    "call",
+    "memory",
+    "death",
+    "all",
+)
 
 _FEW, _MANY = 10_000, 100_000
 
@@ -107,6 +118,7 @@ def bench(work, messages, rivals, as_json, interval, memory, **settings):
     lock        acquire and release: free, by `with`, contended
     data        atomics and maps
     call        a call to a node beside pipes
+    memory      allocation and look-up in a segment, inside C
     death       from kill -9 of a lock's holder to the next owner
     all         all of these
     """

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipcsys import _core
 from ipcsys.bench import (
     carriers,
     death,
@@ -298,6 +299,16 @@ def test_a_survivor_owns_our_lock_soon_after_a_death_and_never_the_standard_one(
         row = death.standard_row(CPUS, patience=0.2)
     assert row.spread is None
     assert row.note == "never: gave up after 0.2 s"
+
+
+def test_the_core_times_its_memory_and_leaves_nothing():
+    costs = _core.measure_memory(1000)
+    assert set(costs) == {"pair_alone", "pair_grouped", "find"}
+    assert all(0 < cost < 1e6 for cost in costs.values())
+    assert _core.objects() == []
+    for rounds in (0, -1, 10**10):
+        with pytest.raises(ValueError, match="rounds must be"):
+            _core.measure_memory(rounds)
 
 
 def test_a_large_victim_takes_no_more_than_a_quarter_of_what_is_free():
