@@ -3,13 +3,14 @@
 
     errors      the tree of exceptions
     _core       the C extension: the types below are its own
+    message     the types of Message
     __main__    the command `ipcsys` (needs the extra `cli`)
 
 Whatever stands in `__all__` is public; names with an underscore are not.
 Modules that cost import time are loaded at the first use of their names.
 """
 
-from ipcsys._core import Event, Lock, Segment, SegmentStats, Transaction
+from ipcsys._core import Event, Lock, Message, Segment, SegmentStats, Transaction
 from ipcsys.errors import (
     AccessDenied,
     AlreadyExists,
@@ -58,6 +59,8 @@ __all__ = [
     "InUse",
     "InvalidName",
     "Lock",
+    "Message",
+    "MessageType",
     "MismatchError",
     "NoProvider",
     "NoSpace",
@@ -82,7 +85,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 # Public names of modules that are heavy to import, by module: loaded on first use.
-_LAZY = {}
+_LAZY = {"MessageType": "ipcsys.message"}
 
 
 def __getattr__(name):

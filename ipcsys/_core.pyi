@@ -3,9 +3,11 @@
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 from typing_extensions import Self
+
+from ipcsys.message import MessageType
 
 _T = TypeVar("_T")
 _Create: TypeAlias = Literal[True, False, "new"] | None
@@ -154,6 +156,46 @@ class Transaction:
         traceback: TracebackType | None,
         /,
     ) -> bool: ...
+
+class Message:
+    def __new__(
+        cls,
+        type: MessageType | int | None = None,
+        data: Any = None,
+        *,
+        id: int | None = None,
+        sender: str | None = "",
+        correlation_id: int | None = None,
+        reply_to: str | None = None,
+        timestamp: float | None = None,
+        headers: dict[Any, Any] | None = None,
+    ) -> Self: ...
+    @property
+    def type(self) -> MessageType: ...
+    @property
+    def data(self) -> Any: ...
+    @property
+    def id(self) -> int: ...
+    @property
+    def sender(self) -> str: ...
+    @property
+    def correlation_id(self) -> int | None: ...
+    @property
+    def reply_to(self) -> str | None: ...
+    @property
+    def timestamp(self) -> float: ...
+    @property
+    def headers(self) -> dict[Any, Any]: ...
+    def to_bytes(self, *, allow_pickle: bool = True) -> bytes: ...
+    @classmethod
+    def from_bytes(
+        cls, data: bytes | bytearray | memoryview, /, *, allow_pickle: bool = True
+    ) -> Self: ...
+    def replace(self, **changes: Any) -> Self: ...
+    def __replace__(self, **changes: Any) -> Self: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
 def cells(namespace: str | None = None) -> dict[str, int]: ...
 def check_cells(namespace: str | None = None) -> list[str]: ...

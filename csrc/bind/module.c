@@ -14,6 +14,7 @@ core_exec(PyObject *module)
         ips_add_errors, /* first: the others raise */
         ips_add_space,
         ips_add_value,
+        ips_add_message,
         ips_add_lock,
         ips_add_event,
         ips_add_segment,

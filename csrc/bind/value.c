@@ -43,12 +43,12 @@ raise_because(ips_state *state, int status, const char *what, PyObject *cause)
     Py_DECREF(raised);
 }
 
-PyObject *
+void
 ips_value_undecodable(ips_state *state, PyObject *data)
 {
     PyObject *cls = state->errors[IPS_ORDINAL_DECODE];
     if (!PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_MemoryError)) {
-        return NULL;
+        return;
     }
     PyObject *cause = taken_exception();
     if (Py_TYPE(cause) == (PyTypeObject *)cls) {
@@ -62,7 +62,23 @@ ips_value_undecodable(ips_state *state, PyObject *data)
         PyErr_SetObject((PyObject *)Py_TYPE(raised), raised);
     }
     Py_DECREF(raised);
-    return NULL;
+}
+
+void
+ips_value_undecodable_bytes(ips_state *state, const void *bytes, size_t size)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyObject *data = PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size);
+    if (data == NULL) { /* say that memory is short rather than hide the bytes */
+        Py_XDECREF(type);
+        Py_XDECREF(error);
+        Py_XDECREF(traceback);
+        return;
+    }
+    PyErr_Restore(type, error, traceback);
+    ips_value_undecodable(state, data);
+    Py_DECREF(data);
 }
 
 /* Pickle ----------------------------------------------------------------- */
@@ -210,18 +226,7 @@ ips_value_decode(ips_state *state, uint8_t kind, const uint8_t *bytes, size_t si
     default: value = strange_kind(state, kind); break;
     }
     if (value == NULL) {
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
-        PyObject *data = PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size);
-        if (data == NULL) {
-            Py_XDECREF(type);
-            Py_XDECREF(error);
-            Py_XDECREF(traceback);
-            return NULL;
-        }
-        PyErr_Restore(type, error, traceback);
-        (void)ips_value_undecodable(state, data);
-        Py_DECREF(data);
+        ips_value_undecodable_bytes(state, bytes, size);
     }
     return value;
 }
@@ -241,7 +246,7 @@ ips_value_decode_owned(ips_state *state, uint8_t kind, PyObject *bytes_stolen)
     default: value = strange_kind(state, kind); break;
     }
     if (value == NULL) {
-        (void)ips_value_undecodable(state, bytes_stolen);
+        ips_value_undecodable(state, bytes_stolen);
     }
     Py_DECREF(bytes_stolen);
     return value;

@@ -83,7 +83,8 @@ int ips_value_finish(ips_value_reader *reader);
 
 PyObject *ips_value_unpickle(ips_state *state, const void *bytes, size_t size);
 /* Make the exception set a DecodeError with these bytes as its `data`; leaves
- * KeyboardInterrupt and its like, and a want of memory, alone.  NULL. */
-PyObject *ips_value_undecodable(ips_state *state, PyObject *data);
+ * KeyboardInterrupt and its like, and a want of memory, alone. */
+void ips_value_undecodable(ips_state *state, PyObject *data);
+void ips_value_undecodable_bytes(ips_state *state, const void *bytes, size_t size);
 
 #endif
