@@ -82,7 +82,7 @@ kind_of_number(ips_state *state, long number)
         Py_XSETREF(state->message_kinds[0], kinds);
     }
     if (number < 1 || number >= IPS_MESSAGE_KINDS) {
-        return PyErr_Format(PyExc_ValueError, "%ld is no MessageType", number);
+        return PyErr_Format(PyExc_ValueError, "type must be a MessageType: 1 to 5");
     }
     return Py_NewRef(state->message_kinds[number]);
 }
@@ -103,8 +103,9 @@ kind_field(ips_state *state, PyObject *given)
     if (!PyLong_Check(given) || PyBool_Check(given)) {
         return wrong_type(IPS_MESSAGE_TYPE, "a MessageType", given);
     }
-    long number = PyLong_AsLong(given);
-    return number == -1 && PyErr_Occurred() ? NULL : kind_of_number(state, number);
+    int beyond;
+    long number = PyLong_AsLongAndOverflow(given, &beyond);
+    return kind_of_number(state, beyond != 0 ? 0 : number);
 }
 
 static PyObject *
@@ -140,7 +141,8 @@ timestamp_field(PyObject *given)
     }
     double seconds = PyFloat_AsDouble(given);
     if (seconds == -1.0 && PyErr_Occurred()) {
-        return NULL;
+        return PyErr_ExceptionMatches(PyExc_TypeError)
+                   ? wrong_type(IPS_MESSAGE_TIMESTAMP, "a number or None", given) : NULL;
     }
     if (!isfinite(seconds)) {
         PyErr_SetString(PyExc_ValueError, "timestamp must be a finite number of seconds");
