@@ -277,9 +277,9 @@ def test_messages_are_equal_field_by_field():
                "reply_to": None, "timestamp": 1.0, "headers": {}}  # fmt: skip
     for name, value in changes.items():
         assert message != message.replace(**{name: value}), name
-    assert message != 5 and not (message == "x")
+    assert message != 5 and "x" != message
     with pytest.raises(TypeError):
-        message < message  # noqa: B015
+        sorted([message, message.replace()])
     with pytest.raises(TypeError):
         hash(message)
 
@@ -345,8 +345,10 @@ def test_enum_is_imported_with_the_first_message_only():
         f"import sys; sys.path[:0] = {sys.path!r}; import ipcsys; print('enum' in sys.modules);"
         "ipcsys.Message(); print('enum' in sys.modules)"
     )
-    out = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60)
-    assert out.stdout.split() == ["False", "True"], out.stderr
+    out = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert out.stdout.split() == ["False", "True"]
 
 
 def test_nothing_leaks():
