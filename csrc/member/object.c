@@ -222,6 +222,10 @@ check_header(const ips_header_shm *header, const ips_object_spec *spec, const ch
         return ips_fail(IPS_ECORRUPT, "'%s' has %llu bytes and a limit of %llu", title(name),
                         (unsigned long long)file_size, (unsigned long long)header->max_size);
     }
+    if (header->cleanup > 1) { /* taken for true, a stray byte would remove the name */
+        return ips_fail(IPS_ECORRUPT, "'%s' says %u where it may say whether its last user "
+                        "removes it", title(name), header->cleanup);
+    }
     return IPS_OK;
 }
 

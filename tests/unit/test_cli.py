@@ -203,6 +203,25 @@ def test_check_tells_of_a_file_that_is_not_ours(namespace_folder):
     assert command("check", "printer").returncode == 0
 
 
+def test_check_tells_of_a_damaged_segment_and_leaves_it_there(namespace_folder):
+    ipcsys.Segment("shop", size="1 MiB").close()
+    file = os.path.join(namespace_folder, "shop")
+    with open(file, "rb") as segment:
+        sound = segment.read()
+    assert command("check", "shop").returncode == 0
+    for offset in (12, 64, 192, 320, 384):  # head, geometry, heap, bins
+        with open(file, "r+b") as segment:
+            segment.seek(offset)
+            segment.write(b"\xff" * 64)
+        done = command("check", "shop", "--json")
+        assert (done.returncode, done.stderr) == (1, ""), offset
+        (checked,) = json.loads(done.stdout)["checked"]
+        assert checked["problems"]
+        with open(file, "r+b") as segment:
+            segment.write(sound)
+    assert command("check").returncode == 0
+
+
 def test_check_of_a_missing_name_is_one_sentence():
     done = command("check", "nothing", "--json")
     assert done.returncode == 1 and done.stdout == ""
