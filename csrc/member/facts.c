@@ -105,7 +105,7 @@ ips_space_check(ips_space *space, void (*report)(const char *line, void *context
     checking check = {report, context};
     /* relaxed: a plain look. */
     uint32_t used = atomic_load_explicit(&ips_members_of(space)->used, memory_order_relaxed);
-    if (used > IPS_MAX_SLOTS) {
+    if (used > ips_slots_used(space)) {
         report("the member table counts more slots than it has", context);
     }
     for (uint32_t i = 0; i < ips_slots_used(space); i++) {

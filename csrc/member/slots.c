@@ -64,17 +64,42 @@ make_members_file(ips_space *space)
 }
 
 static int
-open_members_file(ips_space *space, int *fd)
+open_members_file(ips_space *space, int *fd, ips_file_facts *facts)
 {
-    ips_file_facts facts;
-    int status = ips_file_open(space->dir, MEMBERS_FILE, fd, &facts);
+    int status = ips_file_open(space->dir, MEMBERS_FILE, fd, facts);
     if (status == IPS_ENOENT) {
         status = make_members_file(space);
         if (status == 0) {
-            status = ips_file_open(space->dir, MEMBERS_FILE, fd, &facts);
+            status = ips_file_open(space->dir, MEMBERS_FILE, fd, facts);
         }
     }
     return status;
+}
+
+/* `used` is a shared word: a wrong one must not lead past the file's end. */
+static uint32_t
+slots_within(const ips_file_facts *facts)
+{
+    uint64_t pages = facts->size / IPS_SLOT_PAGE;
+    return pages <= 1 ? 0 : pages > IPS_MAX_SLOTS ? IPS_MAX_SLOTS : (uint32_t)(pages - 1);
+}
+
+uint32_t
+ips_slots_measure(ips_space *space, uint32_t used)
+{
+    ips_file_facts facts;
+    /* relaxed, here and below: it only grows, and a page it counts stays. */
+    uint32_t backed = atomic_load_explicit(&space->slots_backed, memory_order_relaxed);
+    if (ips_file_facts_at(space->dir, MEMBERS_FILE, &facts) == 0 &&
+        facts.dev == space->table_dev && facts.inode == space->table_inode) {
+        uint32_t now = slots_within(&facts);
+        while (backed < now && !atomic_compare_exchange_weak_explicit(
+                                   &space->slots_backed, &backed, now, memory_order_relaxed,
+                                   memory_order_relaxed)) {
+        }
+        backed = backed < now ? now : backed;
+    }
+    return used < backed ? used : backed;
 }
 
 static int
@@ -114,7 +139,8 @@ int
 ips_slots_open(ips_space *space)
 {
     int fd;
-    int status = open_members_file(space, &fd);
+    ips_file_facts facts;
+    int status = open_members_file(space, &fd, &facts);
     if (status < 0) {
         return status;
     }
@@ -128,6 +154,10 @@ ips_slots_open(ips_space *space)
         return status;
     }
     space->table = table;
+    space->table_dev = facts.dev;
+    space->table_inode = facts.inode;
+    /* relaxed: nobody else has the space yet. */
+    atomic_store_explicit(&space->slots_backed, slots_within(&facts), memory_order_relaxed);
     return open_locks_file(space);
 }
 
@@ -198,7 +228,8 @@ extend_table(ips_space *space, uint32_t *found)
             continue;
         }
         int fd;
-        status = open_members_file(space, &fd);
+        ips_file_facts facts;
+        status = open_members_file(space, &fd, &facts);
         if (status == 0) {
             uint64_t page = (uint64_t)IPS_SLOT_PAGE * (1 + used);
             status = ips_file_back(fd, page, page + IPS_SLOT_PAGE);
@@ -245,7 +276,8 @@ map_own_page(ips_space *space, uint32_t slot)
         return IPS_OK; /* no bell on this platform: waiters rely on their bound */
     }
     int fd;
-    int status = open_members_file(space, &fd);
+    ips_file_facts facts;
+    int status = open_members_file(space, &fd, &facts);
     if (status < 0) {
         return status;
     }

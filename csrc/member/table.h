@@ -32,6 +32,8 @@ struct ips_space {
     int locks;         /* ".locks"; its dev/inode tell whether it is still ours */
     uint64_t locks_dev, locks_inode;
     uint8_t *table;    /* page 0 and all slot pages, IPS_MAX_SLOTS of them */
+    uint64_t table_dev, table_inode;
+    _Atomic uint32_t slots_backed; /* pages that the file is known to have: only grows */
     ips_identity *identity;
     ips_process_id self;
     ips_slot_shm *own_page; /* our slot again, mapped before a private page */
@@ -52,13 +54,18 @@ ips_members_of(const ips_space *space)
     return (ips_members_shm *)space->table;
 }
 
+/* Ask the file how many slots it has memory for; at most `used`.  member/slots.c */
+uint32_t ips_slots_measure(ips_space *space, uint32_t used);
+
 /* Slots that have memory: the only ones that may be touched. */
 static inline uint32_t
-ips_slots_used(const ips_space *space)
+ips_slots_used(ips_space *space)
 {
     /* acquire: pairs with the raise in extend_table (member/slots.c). */
     uint32_t used = atomic_load_explicit(&ips_members_of(space)->used, memory_order_acquire);
-    return used < IPS_MAX_SLOTS ? used : IPS_MAX_SLOTS;
+    /* relaxed: it only grows, and a page it counts stays. */
+    uint32_t backed = atomic_load_explicit(&space->slots_backed, memory_order_relaxed);
+    return used <= backed ? used : ips_slots_measure(space, used);
 }
 
 static inline ips_slot_shm *

@@ -5,5 +5,6 @@
     sweeping    the same call killed at many points, survivors asked each time
     scenes      the operations to kill, one file per kind of object
     storms      many processes killed at random, what they hold counted after
-    campaign    all of it by a command: python -m ipcsys.testing.campaign
+    hostility   damaged files, opened and used
+    campaign    every operation by a command: python -m ipcsys.testing.campaign
 """

@@ -4,6 +4,8 @@
     python -m ipcsys.testing.campaign                 every event: store and system call
     python -m ipcsys.testing.campaign --all           every instruction
     python -m ipcsys.testing.campaign --op lock       the operations whose names hold "lock"
+    python -m ipcsys.testing.storms --seconds 60      random kills, counted afterwards
+    python -m ipcsys.testing.hostility --tries 10000  damaged files
 
 Runs in a folder of its own under /dev/shm.  Exit status 1 where anything failed.
 """

@@ -115,7 +115,7 @@ class _Actor:
     def _play(self, part, orders, answers):
         code = 1
         try:
-            _die_with_parent()
+            die_with_parent()
             faulthandler.enable(self.log, all_threads=True)
             part(os.fdopen(orders, "r"), os.fdopen(answers, "w", buffering=1))
             code = 0
@@ -170,7 +170,7 @@ class _Actor:
         return self.end()
 
 
-def _die_with_parent():
+def die_with_parent():
     _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
@@ -388,7 +388,7 @@ def sweep(spec, points=60, seconds=None, environment=None):
 
 def main():
     spec, choice = sys.argv[1:]
-    _die_with_parent()
+    die_with_parent()
     print(json.dumps(asdict(play(find(spec), *json.loads(choice)))))
 
 

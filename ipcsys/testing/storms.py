@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many processes at one object, killed, stopped and restarted at random.
+
+    python -m ipcsys.testing.storms --seconds 60
+
+Each storm keeps a sum that only a lost or doubled operation can change.  The
+workers keep their own books in a plain shared page, one line each, so that
+what a killed worker had been told is known: an operation is at most one ahead
+of its line.
+"""
+
+import argparse
+import contextlib
+import json
+import mmap
+import os
+import random
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+
+import ipcsys
+from ipcsys import _core
+from ipcsys.testing.scenes.common import sound
+from ipcsys.testing.sweeping import die_with_parent
+
+LATE = 10.0  # seconds without any progress of anybody are a failure
+_LINE = 64  # bytes of one worker's book: its own cache line
+
+
+class Book:
+    """Numbers of a worker, in memory that survives it."""
+
+    def __init__(self, pages, line):
+        self._pages, self._at = pages, line * _LINE
+
+    def __getitem__(self, index):
+        return struct.unpack_from("=Q", self._pages, self._at + 8 * index)[0]
+
+    def __setitem__(self, index, number):
+        struct.pack_into("=Q", self._pages, self._at + 8 * index, number)
+
+
+class Storm:
+    """What the workers do, and what must be true after each of their lives.
+
+    A worker's `work` runs again and again; it counts its progress in book[0].
+    """
+
+    name = ""
+    workers = 4
+
+    def __init__(self, tag):
+        self.tag = tag
+
+    def create(self):
+        """The referee makes the objects (and keeps them open)."""
+
+    def attach(self, role):
+        """A worker opens them."""
+
+    def work(self, role, book):
+        """One operation of a worker."""
+        raise NotImplementedError
+
+    def settle(self, books, lives):
+        """All workers are dead, after so many lives: AssertionError unless
+        everything adds up."""
+        raise NotImplementedError
+
+    def remove(self):
+        """The referee takes the objects away."""
+
+
+@dataclass
+class Weather:
+    name: str
+    seconds: float = 0.0
+    kills: int = 0
+    stops: int = 0
+    operations: int = 0
+    failures: list = field(default_factory=list)
+
+    def line(self):
+        found = "; ".join(self.failures) if self.failures else "ok"
+        return (
+            f"{self.name}: {self.kills} killed, {self.stops} stopped, "
+            f"{self.operations} operations, {self.seconds:.1f} s: {found}"
+        )
+
+
+class _Referee:
+    def __init__(self, storm, seed):
+        self.storm, self.dice = storm, random.Random(seed)
+        self.pages = mmap.mmap(-1, max(4096, storm.workers * _LINE))
+        self.books = [Book(self.pages, line) for line in range(storm.workers)]
+        self.pids = [0] * storm.workers
+
+    def start(self, role):
+        pid = os.fork()
+        if pid:
+            self.pids[role] = pid
+            return
+        try:
+            die_with_parent()
+            self.storm.attach(role)
+            while True:
+                self.storm.work(role, self.books[role])
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
+    def reap(self, role):
+        """Kill the worker; a complaint if it had ended otherwise."""
+        pid = self.pids[role]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+            return f"worker {role} ended with wait status {status}"
+        return None
+
+    def operations(self):
+        return sum(book[0] for book in self.books)
+
+
+def blow(storm, seconds, seed, pause=0.004):
+    """One storm; the weather."""
+    weather, referee = Weather(storm.name), _Referee(storm, seed)
+    storm.create()
+    for role in range(storm.workers):
+        referee.start(role)
+    started = moved = time.monotonic()
+    seen = 0
+    while time.monotonic() - started < seconds and not weather.failures:
+        time.sleep(referee.dice.random() * 2 * pause)
+        role = referee.dice.randrange(storm.workers)
+        if referee.dice.random() < 0.2:
+            _stop_for_a_while(referee, role)
+            weather.stops += 1
+        else:
+            complaint = referee.reap(role)
+            weather.kills += 1
+            if complaint:
+                weather.failures.append(complaint)
+            referee.start(role)
+        now = referee.operations()
+        if now != seen:
+            seen, moved = now, time.monotonic()
+        elif time.monotonic() - moved > LATE:
+            weather.failures.append(f"nobody got on for {LATE:g} s")
+    for role in range(storm.workers):
+        complaint = referee.reap(role)
+        if complaint:
+            weather.failures.append(complaint)
+    _settle(storm, referee, weather)
+    weather.seconds, weather.operations = time.monotonic() - started, referee.operations()
+    return weather
+
+
+def _stop_for_a_while(referee, role):
+    os.kill(referee.pids[role], signal.SIGSTOP)
+    time.sleep(referee.dice.random() * 0.01)
+    os.kill(referee.pids[role], signal.SIGCONT)
+
+
+def _settle(storm, referee, weather):
+    signal.signal(signal.SIGALRM, _too_late)
+    signal.alarm(int(LATE))
+    try:
+        sound()
+        storm.settle(referee.books, weather.kills + storm.workers)
+        storm.remove()
+        sound()
+    except Exception as error:
+        weather.failures.append(f"{type(error).__name__}: {error}")
+    finally:
+        signal.alarm(0)
+
+
+def _too_late(_signal, _frame):
+    raise AssertionError("settling got stuck")
+
+
+class Locked(Storm):
+    """A counter in plain memory, two stores wide, changed under one lock: the
+    halves differ only if the lock let two in, or its holder died between."""
+
+    name = "lock"
+
+    def create(self):
+        self.lock = ipcsys.Lock(name=self.tag)
+        path = os.path.join(_core.folder(), f".{self.tag}-counter")
+        self.file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        os.unlink(path)
+        os.ftruncate(self.file, 4096)
+        self.page = mmap.mmap(self.file, 4096)
+        self.pair = Book(self.page, 0)
+
+    def attach(self, role):
+        self.lock = ipcsys.Lock(name=self.tag)
+
+    def work(self, role, book):
+        assert self.lock.acquire(timeout=LATE), "the lock is stuck"
+        first, second = self.pair[0], self.pair[1]
+        if first != second:
+            assert self.lock.abandoned, "two were in at once"
+            assert first == second + 1
+            self.pair[1] = first
+        self.pair[0] = first + 1
+        book[0] += 1
+        self.pair[1] = first + 1
+        self.lock.release()
+
+    def settle(self, books, lives):
+        assert self.lock.acquire(timeout=1)
+        done, told = self.pair[0], sum(book[0] for book in books)
+        # A worker may die between its store and its book, once in each life.
+        assert told <= done <= told + lives, f"{told} were done, {done} are counted"
+        assert done - self.pair[1] in (0, 1)
+        self.lock.release()
+
+    def remove(self):
+        os.close(self.file)
+        self.page.close()
+        self.lock.close()
+        ipcsys.Lock.remove(self.tag)
+
+
+class Unnamed(Storm):
+    """Locks without names come and go: no cell may leak."""
+
+    name = "cells"
+
+    def create(self):
+        self.kept = ipcsys.Lock()
+        self.used = _core.cells()["used"]
+
+    def attach(self, role):
+        self.mine = []
+
+    def work(self, role, book):
+        self.mine.append(ipcsys.Lock())
+        assert self.mine[-1].acquire(timeout=LATE)
+        if len(self.mine) > 20:
+            del self.mine[::2]
+        book[0] += 1
+
+    def settle(self, books, lives):
+        cells = _core.cells()
+        assert cells["used"] == self.used, cells
+
+    def remove(self):
+        self.kept.close()
+
+
+class Members(Storm):
+    """Processes join, fork and die at once; the table stays sound."""
+
+    name = "members"
+
+    def work(self, role, book):
+        pid = os.fork()
+        if pid == 0:
+            _core.owner()
+            os._exit(0)
+        _core.owner()
+        os.waitpid(pid, 0)
+        book[0] += 1
+
+    def settle(self, books, lives):
+        limit = time.monotonic() + 2  # a dead worker's child may outlive it a little
+        while len(_core.members()) > 1 and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert [member["pid"] for member in _core.members()] == [os.getpid()]
+
+
+def every():
+    """All storms by name."""
+    kinds = (kind for kind in globals().values() if isinstance(kind, type))
+    return {kind.name: kind for kind in kinds if issubclass(kind, Storm) and kind.name}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m ipcsys.testing.storms", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each storm (10)")
+    parser.add_argument("--op", default="", metavar="TEXT", help="only storms so named")
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    asked = parser.parse_args(argv)
+    die_with_parent()
+    folder = tempfile.mkdtemp(prefix="ipcsys-storm-", dir="/dev/shm")
+    os.environ.update(IPCSYS_DIR=folder, IPCSYS_NAMESPACE="storm")
+    failed = False
+    try:
+        for name, kind in every().items():
+            if asked.op in name:
+                weather = blow(kind(f"{name}-storm"), asked.seconds, asked.seed)
+                failed = failed or bool(weather.failures)
+                print(json.dumps(asdict(weather)) if asked.json else weather.line(), flush=True)
+                if weather.failures:
+                    print(f"seed {asked.seed}", file=sys.stderr)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
