@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A segment after every single store of its operations: a child keeps an image
+ * of each state that a death could leave; each is laid into another file, and
+ * that one is recovered and judged.  Then recovery itself is treated so. */
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+
+#include "base/hash.h"
+#include "segment/handle.h"
+#include "segment/heap.h"
+
+#include "segment_scene.h"
+
+#define SIZE (64 * KIB)
+#define MOST (512 * KIB)
+#define KEPT 2000 /* images of one operation, at most */
+
+static ips_segment *victim, *copy, *second;
+static ips_offset counter; /* version and value, in the victim */
+#define SPARE 12
+static ips_offset spare[SPARE];
+static ips_offset cell;
+
+/* --- what is in a segment, as a number */
+
+static uint64_t
+contents_of(ips_segment *segment)
+{
+    uint64_t cursor = 0;
+    uint64_t sum = 17;
+    ips_entry entry;
+    while (ips_catalogue_next(segment, &cursor, &entry) == 0) {
+        size_t size = ips_block_size(segment, entry.offset);
+        uint64_t *words = ips_segment_at(segment, entry.offset, size);
+        CHECK(size >= 16 && words != NULL);
+        uint64_t parts[] = {sum, ips_hash(entry.name, strlen(entry.name)), entry.type, words[1],
+                            size};
+        sum = ips_hash(parts, sizeof parts);
+    }
+    ips_segment_stats stats = stats_of(segment);
+    uint64_t parts[] = {sum, stats.objects, stats.blocks, stats.used,
+                        ips_stable_generation(segment, cell, 1) != 0};
+    return ips_hash(parts, sizeof parts);
+}
+
+/* --- images */
+
+static uint64_t
+image_size(const ips_segment *segment)
+{
+    return segment->shm->top;
+}
+
+/* As a killed process leaves it: the lock's holder is gone, so it is free. */
+static void
+load_image(ips_segment *target, const uint8_t *image, uint64_t size)
+{
+    CHECK(ips_object_grow(target->object, size) == 0);
+    memcpy(target->base + IPS_SEGMENT_AT, image + IPS_SEGMENT_AT, size - IPS_SEGMENT_AT);
+    atomic_store_explicit(&target->shm->lock.word, 0, memory_order_relaxed);
+}
+
+typedef struct {
+    uint64_t before, after;
+    uint64_t version; /* of the counter, before */
+    bool seen_after;
+    int states;
+} verdict;
+
+static void
+judge(verdict *so_far, const uint8_t *image, uint64_t size)
+{
+    load_image(copy, image, size);
+    check_sound(copy); /* its begin recovers */
+    uint64_t contents = contents_of(copy);
+    uint64_t version = *(uint64_t *)ips_segment_at(copy, counter, 8);
+    CHECK(contents == so_far->before || contents == so_far->after);
+    CHECK(version % 2 == 0 && version >= so_far->version);
+    CHECK(contents == so_far->after || !so_far->seen_after);
+    so_far->seen_after = so_far->before != so_far->after && contents == so_far->after;
+    CHECK(copy->shm->heap.deferred == 0 && copy->shm->journal.mark == IPS_PHASE_IDLE);
+    /* It goes on working. */
+    ips_offset block;
+    begin(copy);
+    CHECK(ips_tx_alloc(copy, 100, &block) == 0);
+    ips_tx_abort(copy);
+    so_far->states++;
+}
+
+/* --- stepping: in the child the segment is write-protected; each store to it
+ * faults, is let through alone with the CPU's trap flag set, and noted */
+
+typedef void (*operation)(ips_segment *segment);
+
+/* Shared with the child: images of the segment, one for each change. */
+typedef struct {
+    int count;
+    uint64_t sizes[KEPT];
+    uint8_t images[KEPT][MOST]; /* touched as far as used */
+} album;
+
+static album *shots;
+static ips_segment *stepped;
+
+static void
+protect(int protection)
+{
+    if (mprotect(stepped->base, stepped->object->max_size, protection) != 0) {
+        _exit(4);
+    }
+}
+
+static void
+set_trap_flag(void *context, bool on)
+{
+#if defined(__x86_64__)
+    greg_t *flags = &((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL];
+    *flags = on ? *flags | 0x100 : *flags & ~0x100;
+#else
+#error "this program lets single stores through with the trap flag of x86-64"
+#endif
+}
+
+static void
+let_one_store_through(int signal_number, siginfo_t *info, void *context)
+{
+    (void)signal_number;
+    uint8_t *at = info->si_addr;
+    if (at < stepped->base || at >= stepped->base + stepped->object->max_size) {
+        _exit(5);
+    }
+    protect(PROT_READ | PROT_WRITE);
+    set_trap_flag(context, true);
+}
+
+static void
+note_change(int signal_number, siginfo_t *info, void *context)
+{
+    (void)signal_number;
+    (void)info;
+    set_trap_flag(context, false);
+    protect(PROT_READ);
+    uint64_t size = image_size(stepped);
+    const uint8_t *last = shots->images[shots->count];
+    if (memcmp(last, stepped->base, size) != 0) {
+        if (size > MOST || shots->count + 1 == KEPT) {
+            _exit(3);
+        }
+        shots->count++;
+        shots->sizes[shots->count] = size;
+        memcpy(shots->images[shots->count], stepped->base, size);
+    }
+}
+
+/* Run `operate` in a child and take an image at each change, in shots[1..]. */
+static void
+step_through(ips_segment *segment, operation operate)
+{
+    shots->count = 0;
+    memcpy(shots->images[0], segment->base, image_size(segment));
+    pid_t child = fork();
+    if (child == 0) {
+        struct sigaction fault = {.sa_sigaction = let_one_store_through, .sa_flags = SA_SIGINFO};
+        struct sigaction trap = {.sa_sigaction = note_change, .sa_flags = SA_SIGINFO};
+        CHECK(ips_space_self(space) != IPS_NOBODY);
+        CHECK(sigaction(SIGSEGV, &fault, NULL) == 0 && sigaction(SIGTRAP, &trap, NULL) == 0);
+        stepped = segment;
+        protect(PROT_READ);
+        operate(segment);
+        protect(PROT_READ | PROT_WRITE);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void
+judge_shots(verdict *so_far)
+{
+    for (int i = 1; i <= shots->count; i++) {
+        judge(so_far, shots->images[i], shots->sizes[i]);
+    }
+}
+
+/* --- the scene and its operations */
+
+static void
+insert(ips_segment *segment, const char *name, size_t size, uint64_t value)
+{
+    ips_offset at;
+    uint64_t generation;
+    CHECK(ips_tx_alloc(segment, size, &at) == 0);
+    *(uint64_t *)ips_segment_at(segment, at, 8) = 0; /* a version */
+    *(uint64_t *)ips_segment_at(segment, at + 8, 8) = value;
+    CHECK(ips_catalogue_insert(segment, name, 1, at, &generation) == 0);
+}
+
+static void
+set_scene(void)
+{
+    ips_entry entry;
+    begin(victim);
+    insert(victim, "counter", 24, 1);
+    insert(victim, "doomed", 300, 2);
+    for (int i = 0; i < 9; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "other-%d", i);
+        insert(victim, name, 16, 3);
+    }
+    for (int i = 0; i < SPARE; i++) {
+        CHECK(ips_tx_alloc(victim, 100, &spare[i]) == 0);
+    }
+    CHECK(ips_stable_alloc(victim, 1, &cell) == 0);
+    commit(victim);
+    CHECK(ips_catalogue_find(victim, "counter", &entry) == 0);
+    counter = entry.offset;
+}
+
+static void
+raise_counter(ips_segment *segment)
+{
+    uint64_t value = *(uint64_t *)ips_segment_at(segment, counter + 8, 8);
+    CHECK(ips_tx_touch(segment, counter) == 0);
+    CHECK(ips_tx_store(segment, counter + 8, value + 1) == 0);
+}
+
+static void
+remove_doomed(ips_segment *segment)
+{
+    ips_entry entry;
+    CHECK(ips_catalogue_find(segment, "doomed", &entry) == 0);
+    CHECK(ips_tx_free(segment, entry.offset) == 0);
+    CHECK(ips_catalogue_remove(segment, "doomed") == 0);
+}
+
+static void
+change_much(ips_segment *segment)
+{
+    begin(segment);
+    raise_counter(segment);
+    insert(segment, "new", 40, 4);
+    remove_doomed(segment);
+    raise_counter(segment);
+    commit(segment);
+}
+
+static void
+change_nested(ips_segment *segment)
+{
+    begin(segment);
+    raise_counter(segment);
+    begin(segment);
+    insert(segment, "dropped", 2000, 5);
+    remove_doomed(segment);
+    ips_tx_abort(segment);
+    begin(segment);
+    insert(segment, "kept", 30, 6);
+    commit(segment);
+    commit(segment);
+}
+
+static void
+change_and_abort(ips_segment *segment)
+{
+    begin(segment);
+    raise_counter(segment);
+    insert(segment, "new", 40, 4);
+    remove_doomed(segment);
+    ips_tx_abort(segment);
+}
+
+static void
+grow_names(ips_segment *segment) /* beyond the catalogue's first tables */
+{
+    begin(segment);
+    for (int i = 0; i < 3; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "more-%d", i);
+        insert(segment, name, 16, 7);
+    }
+    commit(segment);
+}
+
+static void
+grow_heap(ips_segment *segment)
+{
+    begin(segment);
+    insert(segment, "big", 90 * KIB, 8);
+    raise_counter(segment);
+    commit(segment);
+}
+
+static void
+free_run(ips_segment *segment)
+{
+    begin(segment);
+    for (int i = 0; i < SPARE; i++) {
+        CHECK(ips_tx_free(segment, spare[i]) == 0);
+    }
+    commit(segment);
+}
+
+static void
+change_cells(ips_segment *segment)
+{
+    ips_offset other;
+    begin(segment);
+    CHECK(ips_stable_free(segment, cell) == 0);
+    CHECK(ips_stable_alloc(segment, 1, &other) == 0);
+    CHECK(ips_stable_alloc(segment, 2, &other) == 0);
+    commit(segment);
+}
+
+
+static const struct {
+    const char *name;
+    operation operate;
+} operations[] = {
+    {"a transaction of many kinds of changes", change_much},
+    {"nested transactions", change_nested},
+    {"an aborted transaction", change_and_abort},
+    {"a growing catalogue", grow_names},
+    {"a growing heap", grow_heap},
+    {"runs given back", free_run},
+    {"cells", change_cells},
+};
+
+#define OPERATIONS (sizeof operations / sizeof operations[0])
+
+static void
+put_back(const uint8_t *image, uint64_t size)
+{
+    load_image(victim, image, size);
+}
+
+static void
+test_death_after_every_store(const uint8_t *scene, uint64_t size)
+{
+    for (size_t i = 0; i < OPERATIONS; i++) {
+        put_back(scene, size);
+        verdict so_far = {.before = contents_of(victim)};
+        so_far.version = *(uint64_t *)ips_segment_at(victim, counter, 8);
+        operations[i].operate(victim);
+        so_far.after = contents_of(victim);
+        put_back(scene, size);
+        step_through(victim, operations[i].operate);
+        judge_shots(&so_far);
+        CHECK(so_far.states > 20);
+        CHECK(so_far.seen_after || so_far.before == so_far.after);
+        printf("ok death after every store of %s (%d states)\n", operations[i].name,
+               so_far.states);
+    }
+}
+
+/* --- recovery, killed in its turn */
+
+static void
+recover_it(ips_segment *segment)
+{
+    begin(segment);
+    ips_tx_abort(segment);
+}
+
+static void
+test_death_during_recovery(const uint8_t *scene, uint64_t size, operation operate,
+                           const char *name)
+{
+    enum { SAMPLES = 12 };
+    static uint8_t images[SAMPLES][MOST];
+    static uint64_t sizes[SAMPLES];
+    put_back(scene, size);
+    verdict so_far = {.before = contents_of(victim)};
+    operate(victim);
+    so_far.after = contents_of(victim);
+    put_back(scene, size);
+    step_through(victim, operate);
+    for (int i = 0; i < SAMPLES; i++) {
+        int shot = 1 + i * (shots->count - 1) / (SAMPLES - 1);
+        sizes[i] = shots->sizes[shot];
+        memcpy(images[i], shots->images[shot], sizes[i]);
+    }
+    for (int i = 0; i < SAMPLES; i++) {
+        so_far.seen_after = false;
+        load_image(second, images[i], sizes[i]);
+        step_through(second, recover_it);
+        judge_shots(&so_far);
+    }
+    CHECK(so_far.states > 100);
+    printf("ok death after every store of recovery from %s (%d states)\n", name, so_far.states);
+}
+
+int
+main(void)
+{
+    static uint8_t scene[MOST];
+    join_test_space();
+    shots = mmap(NULL, sizeof *shots, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(shots != MAP_FAILED);
+    victim = open_segment(NULL, SIZE, MOST);
+    copy = open_segment(NULL, SIZE, MOST);
+    second = open_segment(NULL, SIZE, MOST);
+    set_scene();
+    uint64_t size = image_size(victim);
+    memcpy(scene, victim->base, size);
+    test_death_after_every_store(scene, size);
+    test_death_during_recovery(scene, size, change_much, "a transaction");
+    test_death_during_recovery(scene, size, free_run, "giving back");
+    test_death_during_recovery(scene, size, grow_heap, "growth");
+    return 0;
+}
