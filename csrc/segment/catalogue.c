@@ -66,7 +66,8 @@ read_root(ips_segment *segment, view *out)
         return root.places == 0 && root.placed == 0 && root.count == 0;
     }
     if (!ips_is_power_of_two(root.slots) || root.slots > MOST_SLOTS ||
-        root.places > MOST_SLOTS || root.placed > root.places || root.filled >= root.slots) {
+        root.places > MOST_SLOTS || root.placed > root.places || root.count > root.placed ||
+        root.filled >= root.slots) {
         return false;
     }
     out->table = ips_segment_at(segment, root.table, root.slots * 8);
