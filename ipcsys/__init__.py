@@ -10,7 +10,17 @@ Whatever stands in `__all__` is public; names with an underscore are not.
 Modules that cost import time are loaded at the first use of their names.
 """
 
-from ipcsys._core import Event, Lock, Message, Segment, SegmentStats, Transaction
+from ipcsys._core import (
+    AtomicInt,
+    Event,
+    Lock,
+    Message,
+    Segment,
+    SegmentStats,
+    SharedDeque,
+    SharedMap,
+    Transaction,
+)
 from ipcsys.errors import (
     AccessDenied,
     AlreadyExists,
@@ -46,6 +56,7 @@ from ipcsys.errors import (
 __all__ = [
     "AccessDenied",
     "AlreadyExists",
+    "AtomicInt",
     "Busy",
     "Closed",
     "CorruptionError",
@@ -74,6 +85,8 @@ __all__ = [
     "Segment",
     "SegmentFull",
     "SegmentStats",
+    "SharedDeque",
+    "SharedMap",
     "Timeout",
     "TooLarge",
     "TooManyMembers",

@@ -66,16 +66,23 @@ ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs, enum ips_
     if (state == NULL || ips_options_of(state, name, namespace_, create, cleanup, &options) < 0) {
         return -1;
     }
+    return ips_cell_open_object(self, &options, type, 0);
+}
+
+int
+ips_cell_open_object(ips_cell_object *self, const ips_options *options, enum ips_cell_type type,
+                     uint64_t value)
+{
     if (self->cell.shm != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: close() the object first");
         return -1;
     }
     ips_cell cell;
-    int status = open_cell(&options,
-                           (ips_cell_spec){.type = type, .cleanup_last = options.cleanup_last},
-                           &cell);
+    int status = open_cell(options,
+                           (ips_cell_spec){type, value, options->cleanup_last}, &cell);
     if (status < 0) {
-        if (status != IPS_EINTR) {
+        ips_state *state = status == IPS_EINTR ? NULL : ips_state_of_type(Py_TYPE(self));
+        if (state != NULL) {
             (void)ips_raise(state, status);
         }
         return -1;

@@ -33,6 +33,11 @@ typedef struct {
 int ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs,
                   enum ips_cell_type type);
 
+/* The same for a type with arguments of its own: `value` is the first word of
+ * a new cell. */
+int ips_cell_open_object(ips_cell_object *self, const ips_options *options,
+                         enum ips_cell_type type, uint64_t value);
+
 /* Count this thread in, so that the cell stays while it works without the
  * GIL: false with Closed raised.  Then leave() once, with the GIL. */
 bool ips_cell_enter(ips_cell_object *self);

@@ -18,6 +18,9 @@ core_exec(PyObject *module)
         ips_add_lock,
         ips_add_event,
         ips_add_segment,
+        ips_add_map,
+        ips_add_deque,
+        ips_add_atomic_int,
         ips_add_measure,
     };
     ips_state *state = ips_state_of_module(module);

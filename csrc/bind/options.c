@@ -7,8 +7,8 @@ is_given(PyObject *argument)
     return argument != NULL && argument != Py_None;
 }
 
-static int
-mode_of(PyObject *create, ips_open_mode *mode)
+int
+ips_options_mode_of(PyObject *create, ips_open_mode *mode)
 {
     if (!is_given(create)) {
         *mode = IPS_OPEN_OR_CREATE;
@@ -42,7 +42,7 @@ ips_options_of(ips_state *state, PyObject *name, PyObject *namespace_, PyObject 
                PyObject *cleanup, ips_options *out)
 {
     out->name = NULL;
-    if (mode_of(create, &out->mode) < 0 || cleanup_of(cleanup, &out->cleanup_last) < 0) {
+    if (ips_options_mode_of(create, &out->mode) < 0 || cleanup_of(cleanup, &out->cleanup_last) < 0) {
         return -1;
     }
     if (is_given(name)) {

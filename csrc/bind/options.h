@@ -13,6 +13,9 @@ typedef struct {
     bool cleanup_last;
 } ips_options;
 
+/* What create= says: None, True, False or "new". */
+int ips_options_mode_of(PyObject *create, ips_open_mode *mode);
+
 /* Check them and join the namespace; each is NULL or None where not given.
  * 0, or -1 with an exception set. */
 int ips_options_of(ips_state *state, PyObject *name, PyObject *namespace_, PyObject *create,

@@ -93,6 +93,9 @@ int ips_add_value(PyObject *module, ips_state *state);
 int ips_add_message(PyObject *module, ips_state *state);
 int ips_add_queue(PyObject *module, ips_state *state);
 int ips_add_segment(PyObject *module, ips_state *state);
+int ips_add_map(PyObject *module, ips_state *state);
+int ips_add_deque(PyObject *module, ips_state *state);
+int ips_add_atomic_int(PyObject *module, ips_state *state);
 int ips_add_measure(PyObject *module, ips_state *state);
 
 #endif

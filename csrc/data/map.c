@@ -116,18 +116,42 @@ touch_all(const ips_map *map)
     return status;
 }
 
-/* Several insertions in one transaction.  What it has made itself needs no
- * journal: the table once it was rebuilt, the last item once it is new. */
+/* One or more changes in one transaction.  The root is written when they are
+ * done, and what they have made themselves needs no journal: the table once it
+ * was rebuilt, the last item once it is new. */
 typedef struct {
+    shape now;         /* of the root, from its first words to revision */
     uint64_t expected; /* insertions to come, this one included */
+    bool reshaped;     /* more than the revision has changed */
     bool table_is_fresh;
     bool last_is_fresh;
 } batch;
 
+static batch
+begin_batch(const ips_map *map, uint64_t expected)
+{
+    return (batch){.now = shape_of(map), .expected = expected};
+}
+
+static int
+finish_batch(const ips_map *map, const batch *many)
+{
+    if (!many->reshaped) {
+        return ips_tx_store(map->segment, map->offset + offsetof(ips_map_shm, revision),
+            many->now.revision);
+    }
+    int status = store_shape(map, &many->now);
+    if (status == 0 && LOAD(map->shm->graves) != 0) {
+        status = ips_map_reap(map, REAPED_PER_INSERT);
+    }
+    return status < 0 ? status : 0;
+}
+
 /* A larger (or cleaner) table; then the key's place in it. */
 static int
-make_room(const ips_map *map, const ips_key *key, batch *many, shape *now, ips_place *where)
+make_room(const ips_map *map, const ips_key *key, batch *many, ips_place *where)
 {
+    shape *now = &many->now;
     int status = touch_all(map);
     if (status == 0) {
         status = ips_table_rebuild(map->segment, &where->table, now->length, many->expected,
@@ -148,13 +172,13 @@ make_room(const ips_map *map, const ips_key *key, batch *many, shape *now, ips_p
 
 /* Behind the last item. */
 static int
-link_last(const ips_map *map, ips_offset item, const batch *many, shape *now)
+link_last(const ips_map *map, ips_offset item, batch *many)
 {
-    const ips_offset previous = now->last;
-    now->length++;
-    now->last = item;
+    const ips_offset previous = many->now.last;
+    many->now.length++;
+    many->now.last = item;
     if (previous == 0) {
-        now->first = item;
+        many->now.first = item;
         return 0;
     }
     ips_item last;
@@ -172,10 +196,10 @@ link_last(const ips_map *map, ips_offset item, const batch *many, shape *now)
 /* Into the slot that ips_place_find found. */
 static int
 link_slot(const ips_map *map, const ips_place *where, uint64_t hash, ips_offset item,
-    const batch *many, shape *now)
+    batch *many)
 {
     if (LOAD(where->table.slot[where->index].item) == IPS_SLOT_EMPTY) {
-        now->used++;
+        many->now.used++;
     }
     if (many->table_is_fresh) {
         ips_table_put_fresh(&where->table, where->index, hash, item);
@@ -189,46 +213,35 @@ static int
 link_new(const ips_map *map, const ips_key *key, const ips_value *value, ips_place *where,
     batch *many)
 {
-    shape now = shape_of(map);
-    int status = 0;
-    if (!ips_table_has_room(&where->table, now.used) ||
-        (!many->table_is_fresh && many->expected > now.length / 8 + 8)) {
-        status = make_room(map, key, many, &now, where);
+    shape *now = &many->now;
+    int status = touch(map, key->hash);
+    many->reshaped = true;
+    if (status == 0 && (!ips_table_has_room(&where->table, now->used) ||
+                        (!many->table_is_fresh && many->expected > now->length / 8 + 8))) {
+        status = make_room(map, key, many, where);
     }
     ips_offset item = 0;
     if (status == 0) {
-        status = ips_item_create(map->segment, key, value, now.last, ++now.revision, &item);
+        status = ips_item_create(map->segment, key, value, now->last, ++now->revision, &item);
     }
     if (status == 0) {
         ips_fresh_ready();
-        status = touch(map, key->hash);
+        status = link_last(map, item, many);
     }
     if (status == 0) {
-        status = link_last(map, item, many, &now);
+        status = link_slot(map, where, key->hash, item, many);
     }
-    if (status == 0) {
-        status = link_slot(map, where, key->hash, item, many, &now);
-    }
-    if (status == 0) {
-        many->last_is_fresh = true;
-        status = store_shape(map, &now);
-    }
-    if (status == 0 && LOAD(map->shm->graves) != 0) {
-        status = ips_map_reap(map, REAPED_PER_INSERT);
-    }
-    return status < 0 ? status : 0;
+    many->last_is_fresh = true;
+    return status;
 }
 
 static int
-replace(const ips_map *map, const ips_key *key, const ips_item *item, const ips_value *value)
+replace(const ips_map *map, const ips_key *key, const ips_item *item, const ips_value *value,
+    batch *many)
 {
-    uint64_t revision = LOAD(map->shm->revision) + 1;
     int status = ips_tx_touch(map->segment, ips_map_stripe(map, key->hash));
-    if (status == 0) {
-        status = ips_tx_store(map->segment, map->offset + offsetof(ips_map_shm, revision),
-            revision);
-    }
-    return status < 0 ? status : ips_item_replace(map->segment, item, value, revision);
+    return status < 0 ? status
+                      : ips_item_replace(map->segment, item, value, ++many->now.revision);
 }
 
 static int
@@ -239,7 +252,7 @@ set(const ips_map *map, const ips_key *key, const ips_value *value, batch *many)
     if (found < 0) {
         return found;
     }
-    int status = found == IPS_PLACE_FOUND ? replace(map, key, &where.item, value)
+    int status = found == IPS_PLACE_FOUND ? replace(map, key, &where.item, value, many)
                                           : link_new(map, key, value, &where, many);
     if (status < 0) {
         return status;
@@ -250,13 +263,16 @@ set(const ips_map *map, const ips_key *key, const ips_value *value, batch *many)
 int
 ips_map_set(const ips_map *map, const ips_key *key, const ips_value *value)
 {
-    return set(map, key, value, &(batch){.expected = 1});
+    batch many = begin_batch(map, 1);
+    int outcome = set(map, key, value, &many);
+    int status = outcome < 0 ? outcome : finish_batch(map, &many);
+    return status < 0 ? status : outcome;
 }
 
 int
 ips_map_update(const ips_map *map, const ips_snapshot *records)
 {
-    batch many = {.expected = records->records / 3};
+    batch many = begin_batch(map, records->records / 3);
     size_t at = 0;
     ips_value key, spelling, value;
     while (ips_snapshot_next(records, &at, &key) && ips_snapshot_next(records, &at, &spelling) &&
@@ -269,7 +285,7 @@ ips_map_update(const ips_map *map, const ips_snapshot *records)
         }
         many.expected -= many.expected > 1;
     }
-    return alive(map);
+    return at == 0 ? alive(map) : finish_batch(map, &many);
 }
 
 int
@@ -285,7 +301,11 @@ ips_map_insert(const ips_map *map, const ips_key *key, const ips_value *value,
         int copied = present != NULL ? copy_locked(map, &where.item, present) : 0;
         return copied < 0 ? copied : IPS_MAP_PRESENT;
     }
-    int status = link_new(map, key, value, &where, &(batch){.expected = 1});
+    batch many = begin_batch(map, 1);
+    int status = link_new(map, key, value, &where, &many);
+    if (status == 0) {
+        status = finish_batch(map, &many);
+    }
     return status < 0 ? status : IPS_MAP_ABSENT;
 }
 
@@ -413,7 +433,11 @@ ips_map_compare_and_set(const ips_map *map, const ips_key *key, const ips_value 
         memcmp(value.bytes, expected->bytes, value.size) != 0) {
         return IPS_MAP_ABSENT;
     }
-    int status = replace(map, key, &where.item, desired);
+    batch many = begin_batch(map, 1);
+    int status = replace(map, key, &where.item, desired, &many);
+    if (status == 0) {
+        status = finish_batch(map, &many);
+    }
     return status < 0 ? status : IPS_MAP_PRESENT;
 }
 

@@ -1,0 +1,595 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bind/container.h"
+
+#include <string.h>
+
+#include "bind/cell.h"
+#include "bind/options.h"
+#include "bind/shared.h"
+#include "os/clock.h"
+
+#define LARGE (16u * 1024) /* bytes; longer copies are made without the GIL */
+#define ALONE_SIZE (UINT64_C(512) << 10)
+#define ALONE_MAX_SIZE (UINT64_C(1) << 30) /* of addresses; memory comes as it is needed */
+
+/* --- transactions */
+
+int
+ips_container_attempt(ips_segment *segment, ips_act act, void *context, int64_t deadline)
+{
+    int status = ips_tx_begin(segment, deadline);
+    if (status < 0) {
+        return status;
+    }
+    status = act(context);
+    if (__builtin_expect(status < 0, 0)) {
+        ips_tx_abort(segment);
+        return status;
+    }
+    int committed = ips_tx_commit(segment);
+    return committed < 0 ? committed : status;
+}
+
+typedef struct {
+    ips_segment *segment;
+    ips_act act;
+    void *context;
+} attempt;
+
+static int
+attempt_step(void *context, int64_t deadline)
+{
+    const attempt *job = context;
+    return ips_container_attempt(job->segment, job->act, job->context, deadline);
+}
+
+/* Out of line: the lock is taken, or there is much to copy. */
+static int
+run_slow(const ips_container *self, ips_act act, void *context)
+{
+    attempt job = {self->home.segment, act, context};
+    ips_segment_hold(job.segment); /* another thread may close the object */
+    int status = ips_wait_without_gil(attempt_step, &job, IPS_FOREVER);
+    ips_segment_close(job.segment);
+    return status;
+}
+
+static int
+run_once(const ips_container *self, ips_act act, void *context, size_t weight)
+{
+    int status = IPS_EAGAIN;
+    if (__builtin_expect(weight < LARGE, 1)) {
+        status = ips_container_attempt(self->home.segment, act, context, IPS_AT_ONCE);
+    }
+    if (__builtin_expect(status == IPS_EAGAIN || status == IPS_ETIMEOUT, 0)) {
+        status = run_slow(self, act, context);
+    }
+    return status;
+}
+
+/* The segment is full: free what clear() left, each part in a transaction of
+ * its own (inside one that is open, the memory would come back too late). */
+static int
+make_room(const ips_container *self)
+{
+    if (ips_tx_is_mine(self->home.segment)) {
+        return IPS_ESEGFULL;
+    }
+    int more;
+    do {
+        more = run_once(self, self->reap, self->handle, 0);
+    } while (more == 1);
+    return more;
+}
+
+int
+ips_container_run(const ips_container *self, ips_act act, void *context, size_t weight)
+{
+    int status = run_once(self, act, context, weight);
+    if (__builtin_expect(status >= 0, 1)) {
+        return status;
+    }
+    if (status == IPS_ESEGFULL && self->reap != NULL) {
+        ips_note full = *ips_last_note();
+        status = make_room(self);
+        status = status == 0 ? run_once(self, act, context, weight)
+                             : ips_fail(status, "%s", full.detail);
+    }
+    if (status < 0 && PyErr_Occurred() == NULL) {
+        (void)ips_raise(self->state, status);
+    }
+    return status < 0 ? -1 : status;
+}
+
+void
+ips_container_report(const char *line, void *checking)
+{
+    ips_checking *job = checking;
+    if (ips_snapshot_put(&job->lines, line, strlen(line), 0) < 0) {
+        job->lines_lost = true;
+    }
+}
+
+PyObject *
+ips_container_lines(ips_container *self, ips_act act)
+{
+    ips_checking job = {.handle = self->handle};
+    PyObject *list = NULL;
+    if (ips_container_check(self) == 0 && ips_container_run(self, act, &job, 0) >= 0) {
+        list = PyList_New(0);
+    }
+    size_t at = 0;
+    ips_value line;
+    while (list != NULL && ips_snapshot_next(&job.lines, &at, &line)) {
+        PyObject *text = PyUnicode_DecodeUTF8((const char *)line.bytes, (Py_ssize_t)line.size,
+            "replace");
+        if (text == NULL || PyList_Append(list, text) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(text);
+    }
+    ips_snapshot_clear(&job.lines);
+    if (list != NULL && job.lines_lost) {
+        Py_CLEAR(list);
+        PyErr_NoMemory();
+    }
+    return list;
+}
+
+/* --- opening */
+
+typedef struct {
+    ips_segment *segment;
+    const ips_container_maker *maker;
+    const char *key;
+    ips_open_mode mode;
+    bool alone;
+    ips_entry entry; /* found or made */
+} opening;
+
+static int
+is_expected(opening *job)
+{
+    if (job->entry.type == job->maker->type) {
+        if (job->maker->stable) {
+            job->entry.generation = ips_stable_generation(job->segment, job->entry.offset,
+                job->entry.type);
+        }
+        return 0;
+    }
+    const char *found = ips_type_name(job->entry.type);
+    return ips_fail(IPS_EMISMATCH, "'%s' is a %s, not a %s", job->key,
+        found != NULL ? found : "thing of a newer version", ips_type_name(job->maker->type));
+}
+
+static int
+make(opening *job)
+{
+    const ips_container_maker *maker = job->maker;
+    uint64_t generation = 0;
+    ips_offset root = 0;
+    int status = maker->create(job->segment, maker->context, &root);
+    if (status == 0) {
+        status = ips_catalogue_insert(job->segment, job->key, maker->type, root, &generation);
+    }
+    if (status == 0 && maker->stable) {
+        generation = ips_stable_generation(job->segment, root, maker->type);
+    } else if (status == 0) {
+        status = ips_root_christen(job->segment, root, generation);
+    }
+    if (status == 0 && maker->fill != NULL) {
+        status = maker->fill(job->segment, root, generation, maker->context);
+    }
+    job->entry.offset = root;
+    job->entry.generation = generation;
+    job->entry.type = maker->type;
+    return status < 0 ? status : 0;
+}
+
+/* A file that somebody else's object, or a Segment's, lives in. */
+static int
+is_empty(const opening *job)
+{
+    uint64_t cursor = 0;
+    ips_entry other;
+    int status = ips_catalogue_next(job->segment, &cursor, &other);
+    if (status < 0) {
+        return status == IPS_ENOENT ? 0 : status;
+    }
+    const char *found = ips_type_name(other.type);
+    const bool alone = found != NULL && strcmp(other.name, found) == 0;
+    return ips_fail(IPS_EMISMATCH, "the name is a %s's, not a %s's", alone ? found : "Segment",
+        ips_type_name(job->maker->type));
+}
+
+/* Inside a transaction: the object under its key, made where it is not there. */
+static int
+find_or_make(void *context)
+{
+    opening *job = context;
+    int status = ips_catalogue_find(job->segment, job->key, &job->entry);
+    if (status == 0) {
+        return job->mode == IPS_CREATE_ONLY && !job->alone
+            ? ips_fail(IPS_EEXIST, "'%s' stands in the segment already", job->key)
+            : is_expected(job);
+    }
+    if (status != IPS_ENOENT || (job->mode == IPS_OPEN_ONLY && !job->alone)) {
+        return status;
+    }
+    if (job->alone && (status = is_empty(job)) < 0) {
+        return status;
+    }
+    return make(job);
+}
+
+static int
+find_or_make_step(void *context, int64_t deadline)
+{
+    opening *job = context;
+    return ips_container_attempt(job->segment, find_or_make, job, deadline);
+}
+
+/* Takes over the handle on job->segment, whatever becomes of it. */
+static int
+adopt(ips_state *state, opening *job, ips_home *home)
+{
+    int status = ips_wait_without_gil(find_or_make_step, job, IPS_FOREVER);
+    if (status < 0) {
+        ips_segment_close(job->segment);
+        if (PyErr_Occurred() == NULL) {
+            (void)ips_raise(state, status);
+        }
+        return -1;
+    }
+    home->segment = job->segment;
+    home->root = job->entry.offset;
+    home->generation = job->entry.generation;
+    return 0;
+}
+
+static bool
+is_given(PyObject *argument)
+{
+    return argument != NULL && argument != Py_None;
+}
+
+static int
+max_size_of(const ips_container_where *where, uint64_t least, uint64_t *max_size)
+{
+    *max_size = ALONE_MAX_SIZE > least * 2 ? ALONE_MAX_SIZE : least * 2;
+    if (!is_given(where->max_size)) {
+        return 0;
+    }
+    if (ips_size_of(where->max_size, "max_size", max_size) < 0) {
+        return -1;
+    }
+    if (*max_size < least) {
+        PyErr_Format(PyExc_ValueError, "max_size must be at least %llu bytes here",
+            (unsigned long long)least);
+        return -1;
+    }
+    return 0;
+}
+
+int
+ips_home_open_alone(ips_state *state, const ips_container_where *where,
+    const ips_container_maker *maker, ips_home *home)
+{
+    ips_options options;
+    uint64_t max_size;
+    uint64_t size = ALONE_SIZE + maker->weight * 2;
+    if (ips_options_of(state, where->name, where->namespace_, where->create,
+            where->cleanup, &options) < 0 ||
+        max_size_of(where, size, &max_size) < 0) {
+        return -1;
+    }
+    opening job = {.maker = maker, .key = ips_type_name(maker->type), .mode = options.mode,
+        .alone = true};
+    bool created;
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ips_segment_open(options.space, options.name, options.mode, size, max_size,
+        options.cleanup_last, &job.segment, &created);
+    Py_END_ALLOW_THREADS
+    if (status < 0) {
+        (void)ips_raise(state, status);
+        return -1;
+    }
+    (void)strcpy(home->name, options.name != NULL ? options.name : "");
+    return adopt(state, &job, home);
+}
+
+int
+ips_home_open_inside(ips_state *state, const ips_container_where *where,
+    const ips_container_maker *maker, ips_home *home)
+{
+    if (is_given(where->namespace_) || is_given(where->cleanup) || is_given(where->max_size)) {
+        PyErr_SetString(PyExc_ValueError,
+            "namespace, cleanup and max_size are the segment's, where segment is given");
+        return -1;
+    }
+    opening job = {.maker = maker, .alone = false};
+    if (ips_options_mode_of(where->create, &job.mode) < 0) {
+        return -1;
+    }
+    if (job.mode == IPS_CREATE_NEW || !is_given(where->name)) {
+        PyErr_SetString(PyExc_ValueError, job.mode == IPS_CREATE_NEW
+            ? "create='new' is for names of their own: destroy() the key first"
+            : "an object in a segment needs a name, its key there");
+        return -1;
+    }
+    job.key = ips_name_of(state, where->name);
+    job.segment = job.key == NULL ? NULL : ips_segment_of(state, where->segment);
+    if (job.segment == NULL) {
+        return -1;
+    }
+    ips_segment_hold(job.segment);
+    (void)strcpy(home->name, job.key);
+    if (adopt(state, &job, home) < 0) {
+        return -1;
+    }
+    home->keeper = Py_NewRef(where->segment);
+    return 0;
+}
+
+int
+ips_container_open(ips_container *self, const ips_container_where *where,
+    const ips_container_maker *maker)
+{
+    if (self->home.segment != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: close() the object first");
+        return -1;
+    }
+    /* relaxed: no other thread has the object yet. */
+    atomic_store_explicit(&self->closed, false, memory_order_relaxed);
+    return is_given(where->segment)
+        ? ips_home_open_inside(self->state, where, maker, &self->home)
+        : ips_home_open_alone(self->state, where, maker, &self->home);
+}
+
+/* --- closing */
+
+int
+ips_container_closed(const ips_container *self)
+{
+    ips_state *state = ips_state_of_type(Py_TYPE(self));
+    if (state != NULL) {
+        (void)ips_raise_text(state, IPS_ECLOSED, "this %s handle; open another",
+            Py_TYPE(self)->tp_name);
+    }
+    return -1;
+}
+
+void
+ips_home_leave(ips_home *home)
+{
+    ips_segment *segment = home->segment;
+    home->segment = NULL;
+    Py_CLEAR(home->keeper);
+    if (segment != NULL) {
+        Py_BEGIN_ALLOW_THREADS /* unmapping and unlinking take a while */
+        ips_segment_close(segment);
+        Py_END_ALLOW_THREADS
+    }
+}
+
+PyObject *
+ips_container_close(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_container *self = (ips_container *)object;
+    /* relaxed: news for waiters, who hold the segment themselves. */
+    atomic_store_explicit(&self->closed, true, memory_order_relaxed);
+    ips_home_leave(&self->home);
+    Py_RETURN_NONE;
+}
+
+int
+ips_container_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(((ips_container *)object)->home.keeper);
+    return 0;
+}
+
+int
+ips_container_clear(PyObject *object)
+{
+    Py_CLEAR(((ips_container *)object)->home.keeper);
+    return 0;
+}
+
+void
+ips_container_dealloc(PyObject *object)
+{
+    ips_container *self = (ips_container *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    if (self->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(object);
+    }
+    ips_home_leave(&self->home);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+PyObject *
+ips_container_name(PyObject *object, void *unused)
+{
+    (void)unused;
+    const char *name = ((ips_container *)object)->home.name;
+    return name[0] == '\0' ? Py_NewRef(Py_None) : PyUnicode_FromString(name);
+}
+
+PyObject *
+ips_container_is_closed(PyObject *object, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(((ips_container *)object)->home.segment == NULL);
+}
+
+PyObject *
+ips_container_enter(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return ips_container_check((ips_container *)object) < 0 ? NULL : Py_NewRef(object);
+}
+
+PyObject *
+ips_container_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    (void)args;
+    (void)count;
+    return ips_container_close(object, NULL);
+}
+
+PyObject *
+ips_container_remove(PyObject *type, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    return ips_remove_named((PyTypeObject *)type, args, count, keywords);
+}
+
+int
+ips_container_register(PyTypeObject *type, const char *abstract)
+{
+    PyObject *module = PyImport_ImportModule("collections.abc");
+    PyObject *cls = module == NULL ? NULL : PyObject_GetAttrString(module, abstract);
+    PyObject *done = cls == NULL ? NULL : PyObject_CallMethod(cls, "register", "O", type);
+    Py_XDECREF(module);
+    Py_XDECREF(cls);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+/* --- pickling: (keeper, key) or (folder, name or ticket), and the generation */
+
+PyObject *
+ips_home_pickled(ips_state *state, const ips_home *home)
+{
+    char ticket[IPS_TICKET_MAX] = "";
+    ips_object *file = ips_segment_object(home->segment);
+    if (home->keeper == NULL && home->name[0] == '\0') {
+        int status = ips_object_ticket(file, ticket);
+        if (status < 0) {
+            return ips_raise(state, status);
+        }
+    }
+    PyObject *place = home->keeper != NULL
+        ? Py_NewRef(home->keeper) : PyUnicode_DecodeFSDefault(ips_space_folder(file->space));
+    return place == NULL ? NULL : Py_BuildValue("(NssK)", place, home->name, ticket,
+                                      (unsigned long long)home->generation);
+}
+
+PyObject *
+ips_container_reduce(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_container *self = (ips_container *)object;
+    if (ips_container_check(self) < 0) {
+        return NULL;
+    }
+    PyObject *args = ips_home_pickled(self->state, &self->home);
+    PyObject *restore = args == NULL ? NULL
+        : PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
+    PyObject *dict = restore == NULL ? NULL : ips_cell_own_dict(object);
+    PyObject *result = dict == NULL ? NULL : PyTuple_Pack(3, restore, args, dict);
+    Py_XDECREF(args);
+    Py_XDECREF(restore);
+    Py_XDECREF(dict);
+    return result;
+}
+
+typedef struct {
+    const char *folder, *name, *ticket;
+    ips_segment *segment;
+} restoring;
+
+static int
+restore_file(restoring *job)
+{
+    ips_space *space;
+    bool created;
+    int status = ips_space_join(job->folder, &space);
+    if (status < 0) {
+        return status;
+    }
+    if (job->ticket[0] != '\0') {
+        return ips_segment_redeem(space, job->ticket, &job->segment);
+    }
+    if (ips_name_check(job->name, strlen(job->name)) < 0) {
+        return ips_fail(IPS_EFORMAT, "not a pickled handle");
+    }
+    return ips_segment_open(space, job->name, IPS_OPEN_ONLY, 0, 0, false, &job->segment, &created);
+}
+
+/* The segment of a pickled handle, held once more. */
+static ips_segment *
+restore_segment(ips_state *state, PyObject *place, const char *name, const char *ticket)
+{
+    restoring job = {.name = name, .ticket = ticket};
+    if (!PyUnicode_Check(place)) {
+        job.segment = ips_segment_of(state, place);
+        if (job.segment != NULL) {
+            ips_segment_hold(job.segment);
+        }
+        return job.segment;
+    }
+    PyObject *path;
+    if (!PyUnicode_FSConverter(place, &path)) {
+        return NULL;
+    }
+    job.folder = PyBytes_AS_STRING(path);
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = restore_file(&job);
+    Py_END_ALLOW_THREADS
+    Py_DECREF(path);
+    return status < 0 ? (ips_segment *)ips_raise(state, status) : job.segment;
+}
+
+/* Never makes one: an object that is gone, or another under its key, is
+ * ObjectGone. */
+static int
+create_nothing(ips_segment *segment, void *context, ips_offset *root)
+{
+    (void)segment;
+    (void)context;
+    (void)root;
+    return ips_fail(IPS_EGONE, "what was pickled was destroyed");
+}
+
+int
+ips_home_restore(ips_state *state, PyObject *args, uint32_t type, bool stable, ips_home *home)
+{
+    PyObject *place;
+    const char *name, *ticket;
+    unsigned long long generation;
+    if (!PyArg_ParseTuple(args, "OssK:_restore", &place, &name, &ticket, &generation)) {
+        return -1;
+    }
+    const ips_container_maker maker = {.type = type, .stable = stable, .create = create_nothing};
+    const bool inside = !PyUnicode_Check(place);
+    if (strlen(name) > IPS_NAME_MAX) {
+        (void)ips_raise_text(state, IPS_EFORMAT, "not a pickled handle");
+        return -1;
+    }
+    opening job = {.maker = &maker, .mode = IPS_OPEN_OR_CREATE,
+        .key = inside ? name : ips_type_name(type),
+        .segment = restore_segment(state, place, name, ticket)};
+    if (job.segment == NULL || adopt(state, &job, home) < 0) {
+        return -1;
+    }
+    (void)strcpy(home->name, name);
+    home->keeper = inside ? Py_NewRef(place) : NULL;
+    if (home->generation != generation) {
+        ips_home_leave(home);
+        (void)ips_raise_text(state, IPS_EGONE, "what was pickled was destroyed");
+        return -1;
+    }
+    return 0;
+}
+
+int
+ips_container_restore_into(ips_container *self, PyObject *args, uint32_t type)
+{
+    return ips_home_restore(self->state, args, type, false, &self->home);
+}

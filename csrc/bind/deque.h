@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the two files of SharedDeque share: deque.c (one value, and waiting)
+ * and deque_whole.c (construction and everything that is about all values). */
+#ifndef IPS_BIND_DEQUE_H
+#define IPS_BIND_DEQUE_H
+
+#include "bind/container.h"
+#include "data/deque.h"
+
+typedef struct {
+    ips_container base;
+    ips_deque deque;
+} ips_deque_object;
+
+/* deque.c: wake those who wait for values, or for space. */
+void ips_deque_object_notify(const ips_deque_object *self, ips_eventcount_shm *event, int count);
+
+/* deque_whole.c */
+int ips_deque_object_init(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *ips_deque_object_restore(PyObject *type, PyObject *args);
+PyObject *ips_deque_object_repr(PyObject *self);
+PyObject *ips_deque_object_compare(PyObject *self, PyObject *other, int op);
+PyObject *ips_deque_object_iter(PyObject *self);
+int ips_deque_object_contains(PyObject *self, PyObject *value);
+PyObject *ips_deque_object_extend_in_place(PyObject *self, PyObject *other);
+
+PyObject *ips_deque_object_extend(PyObject *self, PyObject *iterable);
+PyObject *ips_deque_object_extendleft(PyObject *self, PyObject *iterable);
+PyObject *ips_deque_object_clear(PyObject *self, PyObject *unused);
+PyObject *ips_deque_object_copy(PyObject *self, PyObject *unused);
+PyObject *ips_deque_object_reversed(PyObject *self, PyObject *unused);
+PyObject *ips_deque_object_check(PyObject *self, PyObject *unused);
+
+#define IPS_DEQUE_WHOLE_METHODS \
+    {"extend", ips_deque_object_extend, METH_O, "extend($self, iterable, /)\n--\n\n" \
+        "Append all these values at the right, in one transaction."}, \
+    {"extendleft", ips_deque_object_extendleft, METH_O, "extendleft($self, iterable, /)\n--\n\n" \
+        "Append all these values at the left, one after the other, in one transaction."}, \
+    {"clear", ips_deque_object_clear, METH_NOARGS, "clear($self, /)\n--\n\n" \
+        "Remove all values, at once."}, \
+    {"copy", ips_deque_object_copy, METH_NOARGS, "copy($self, /)\n--\n\n" \
+        "A collections.deque of what is in it at one moment."}, \
+    {"check", ips_deque_object_check, METH_NOARGS, "check($self, /)\n--\n\n" \
+        "What is wrong with the deque: a list of lines, empty when it is sound."}, \
+    {"__reversed__", ips_deque_object_reversed, METH_NOARGS, "__reversed__($self, /)\n--\n\n" \
+        "Iterate over the values of this moment, from the right."}
+
+#endif

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ipcsys.SharedDeque as a whole: made, filled, listed, compared. */
+#include "bind/deque.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "bind/value.h"
+
+/* --- filled */
+
+static int
+add_value(ips_state *state, PyObject *value, ips_snapshot *values)
+{
+    ips_encoded encoded;
+    if (ips_value_encode(state, value, 0, &encoded) < 0) {
+        return -1;
+    }
+    int status = ips_snapshot_put(values, encoded.bytes, encoded.size, encoded.kind);
+    ips_encoded_clear(&encoded);
+    if (status < 0) {
+        (void)ips_raise(state, status);
+    }
+    return status < 0 ? -1 : 0;
+}
+
+static int
+add_all(ips_state *state, PyObject *iterable, ips_snapshot *values)
+{
+    PyObject *iterator = PyObject_GetIter(iterable);
+    PyObject *value;
+    int status = iterator == NULL ? -1 : 0;
+    while (status == 0 && (value = PyIter_Next(iterator)) != NULL) {
+        status = add_value(state, value, values);
+        Py_DECREF(value);
+    }
+    Py_XDECREF(iterator);
+    return PyErr_Occurred() != NULL ? -1 : status;
+}
+
+typedef struct {
+    const ips_deque *deque;
+    int end;
+    const ips_snapshot *values;
+} filling;
+
+static int
+act_extend(void *context)
+{
+    const filling *job = context;
+    return ips_deque_extend(job->deque, job->end, job->values);
+}
+
+static int
+extend(ips_deque_object *self, int end, PyObject *iterable)
+{
+    ips_snapshot values = {0};
+    if (ips_container_check(&self->base) < 0) {
+        return -1;
+    }
+    int status = add_all(self->base.state, iterable, &values);
+    if (status == 0 && values.records != 0) {
+        filling job = {&self->deque, end, &values};
+        /* Encoding may have run Python code that closed the deque. */
+        status = ips_container_check(&self->base) < 0
+            ? -1 : ips_container_run(&self->base, act_extend, &job, values.size);
+        if (status >= 0 && self->base.home.segment != NULL) {
+            int count = values.records < INT_MAX ? (int)values.records : INT_MAX;
+            ips_deque_object_notify(self, &self->deque.events->items, count);
+        }
+    }
+    ips_snapshot_clear(&values);
+    return status;
+}
+
+PyObject *
+ips_deque_object_extend(PyObject *self, PyObject *iterable)
+{
+    return extend((ips_deque_object *)self, IPS_RIGHT, iterable) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyObject *
+ips_deque_object_extendleft(PyObject *self, PyObject *iterable)
+{
+    return extend((ips_deque_object *)self, IPS_LEFT, iterable) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyObject *
+ips_deque_object_extend_in_place(PyObject *self, PyObject *other)
+{
+    return extend((ips_deque_object *)self, IPS_RIGHT, other) < 0 ? NULL : Py_NewRef(self);
+}
+
+/* --- made */
+
+typedef struct {
+    uint64_t maxlen;
+    ips_snapshot values;
+} beginning;
+
+static int
+create(ips_segment *segment, void *context, ips_offset *root)
+{
+    return ips_deque_create(segment, ((beginning *)context)->maxlen, root);
+}
+
+static int
+fill(ips_segment *segment, ips_offset root, uint64_t generation, void *context)
+{
+    ips_deque deque;
+    int status = ips_deque_open(segment, root, generation, &deque);
+    return status < 0 ? status
+                      : ips_deque_extend(&deque, IPS_RIGHT, &((beginning *)context)->values);
+}
+
+static int
+act_reap(void *context)
+{
+    return ips_deque_reap(context, 256);
+}
+
+static int
+open_deque(ips_deque_object *self)
+{
+    self->base.reap = act_reap;
+    self->base.handle = &self->deque;
+    int status = ips_deque_open(self->base.home.segment, self->base.home.root, self->base.home.generation,
+        &self->deque);
+    if (status < 0) {
+        (void)ips_raise(self->base.state, status);
+        Py_XDECREF(ips_container_close((PyObject *)self, NULL));
+        return -1;
+    }
+    return 0;
+}
+
+static int
+maxlen_of(PyObject *maxlen, uint64_t *out)
+{
+    *out = IPS_UNBOUNDED;
+    if (maxlen == NULL || maxlen == Py_None) {
+        return 0;
+    }
+    Py_ssize_t limit = PyNumber_AsSsize_t(maxlen, PyExc_OverflowError);
+    if (limit == -1 && PyErr_Occurred() != NULL) {
+        return -1;
+    }
+    if (limit < 0) {
+        PyErr_SetString(PyExc_ValueError, "maxlen must be non-negative");
+        return -1;
+    }
+    *out = (uint64_t)limit;
+    return 0;
+}
+
+int
+ips_deque_object_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"iterable", "maxlen", IPS_CONTAINER_KEYWORDS, NULL};
+    ips_deque_object *self = (ips_deque_object *)object;
+    PyObject *iterable = NULL, *maxlen = NULL;
+    ips_container_where where = {0};
+    beginning start = {0};
+    self->base.state = ips_state_of_type(Py_TYPE(object));
+    if (self->base.state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$OOOOOO:SharedDeque", names, &iterable,
+            &maxlen, IPS_CONTAINER_WHERE(where)) ||
+        maxlen_of(maxlen, &start.maxlen) < 0) {
+        return -1;
+    }
+    int status = iterable == NULL ? 0 : add_all(self->base.state, iterable, &start.values);
+    if (status == 0) {
+        const ips_container_maker maker = {IPS_TYPE_DEQUE, false, create,
+            start.values.records != 0 ? fill : NULL, &start, start.values.size};
+        status = ips_container_open(&self->base, &where, &maker);
+    }
+    ips_snapshot_clear(&start.values);
+    return status < 0 ? -1 : open_deque(self);
+}
+
+PyObject *
+ips_deque_object_restore(PyObject *type, PyObject *args)
+{
+    ips_deque_object *self = (ips_deque_object *)((PyTypeObject *)type)->tp_alloc(
+        (PyTypeObject *)type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->base.state = ips_state_of_type((PyTypeObject *)type);
+    if (self->base.state == NULL ||
+        ips_container_restore_into(&self->base, args, IPS_TYPE_DEQUE) < 0 ||
+        open_deque(self) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+/* --- listed */
+
+typedef struct {
+    const ips_deque *deque;
+    ips_snapshot *out;
+} listing;
+
+static int
+act_snapshot(void *context)
+{
+    const listing *job = context;
+    return ips_deque_snapshot_locked(job->deque, job->out);
+}
+
+static PyObject *
+list_of(ips_deque_object *self)
+{
+    ips_snapshot snapshot = {0};
+    if (ips_container_check(&self->base) < 0) {
+        return NULL;
+    }
+    int status = ips_deque_snapshot(&self->deque, &snapshot);
+    if (status == IPS_DEQUE_BUSY) {
+        listing job = {&self->deque, &snapshot};
+        status = ips_container_run(&self->base, act_snapshot, &job, 0);
+    } else if (status < 0) {
+        (void)ips_raise(self->base.state, status);
+    }
+    PyObject *list = status < 0 ? NULL : PyList_New((Py_ssize_t)snapshot.records);
+    size_t at = 0;
+    ips_value value;
+    for (Py_ssize_t i = 0; list != NULL && ips_snapshot_next(&snapshot, &at, &value); i++) {
+        PyObject *item = ips_value_decode(self->base.state, value.kind, value.bytes, value.size);
+        if (item == NULL) {
+            Py_CLEAR(list);
+        } else {
+            PyList_SET_ITEM(list, i, item);
+        }
+    }
+    ips_snapshot_clear(&snapshot);
+    return list;
+}
+
+PyObject *
+ips_deque_object_iter(PyObject *self)
+{
+    PyObject *values = list_of((ips_deque_object *)self);
+    PyObject *iterator = values == NULL ? NULL : PyObject_GetIter(values);
+    Py_XDECREF(values);
+    return iterator;
+}
+
+PyObject *
+ips_deque_object_reversed(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyObject *values = list_of((ips_deque_object *)self);
+    PyObject *iterator = NULL;
+    if (values != NULL && PyList_Reverse(values) == 0) {
+        iterator = PyObject_GetIter(values);
+    }
+    Py_XDECREF(values);
+    return iterator;
+}
+
+int
+ips_deque_object_contains(PyObject *self, PyObject *value)
+{
+    PyObject *values = list_of((ips_deque_object *)self);
+    int found = values == NULL ? -1 : PySequence_Contains(values, value);
+    Py_XDECREF(values);
+    return found;
+}
+
+static PyObject *
+limit_of(const ips_deque_object *self)
+{
+    return self->deque.maxlen == IPS_UNBOUNDED ? Py_NewRef(Py_None)
+                                               : PyLong_FromUnsignedLongLong(self->deque.maxlen);
+}
+
+PyObject *
+ips_deque_object_copy(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_deque_object *self = (ips_deque_object *)object;
+    PyObject *values = list_of(self);
+    PyObject *limit = values == NULL ? NULL : limit_of(self);
+    PyObject *module = limit == NULL ? NULL : PyImport_ImportModule("collections");
+    PyObject *copy = module == NULL ? NULL
+        : PyObject_CallMethod(module, "deque", "OO", values, limit);
+    Py_XDECREF(values);
+    Py_XDECREF(limit);
+    Py_XDECREF(module);
+    return copy;
+}
+
+PyObject *
+ips_deque_object_repr(PyObject *object)
+{
+    ips_deque_object *self = (ips_deque_object *)object;
+    const char *type = strrchr(Py_TYPE(object)->tp_name, '.');
+    type = type == NULL ? Py_TYPE(object)->tp_name : type + 1;
+    if (self->base.home.segment == NULL) {
+        return PyUnicode_FromFormat("<closed %s>", type);
+    }
+    PyObject *values = list_of(self);
+    PyObject *text = NULL;
+    if (values != NULL) {
+        text = self->deque.maxlen == IPS_UNBOUNDED
+            ? PyUnicode_FromFormat("%s(%R)", type, values)
+            : PyUnicode_FromFormat("%s(%R, maxlen=%llu)", type, values,
+                  (unsigned long long)self->deque.maxlen);
+    }
+    Py_XDECREF(values);
+    return text;
+}
+
+/* With another SharedDeque or a collections.deque, by their values. */
+PyObject *
+ips_deque_object_compare(PyObject *object, PyObject *other, int op)
+{
+    ips_state *state = ips_state_of_type(Py_TYPE(object));
+    PyObject *module = state == NULL ? NULL : PyImport_ImportModule("collections");
+    PyObject *deque = module == NULL ? NULL : PyObject_GetAttrString(module, "deque");
+    Py_XDECREF(module);
+    int comparable = deque == NULL ? -1 : PyObject_IsInstance(other, deque);
+    Py_XDECREF(deque);
+    if (comparable < 0) {
+        return NULL;
+    }
+    if (!comparable && !PyObject_TypeCheck(other, state->deque_type)) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    PyObject *mine = list_of((ips_deque_object *)object);
+    PyObject *theirs = mine == NULL ? NULL : PySequence_List(other);
+    PyObject *result = theirs == NULL ? NULL : PyObject_RichCompare(mine, theirs, op);
+    Py_XDECREF(mine);
+    Py_XDECREF(theirs);
+    return result;
+}
+
+/* --- emptied, checked */
+
+static int
+act_clear(void *context)
+{
+    return ips_deque_clear(context);
+}
+
+PyObject *
+ips_deque_object_clear(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_deque_object *self = (ips_deque_object *)object;
+    if (ips_container_check(&self->base) < 0 ||
+        ips_container_run(&self->base, act_clear, &self->deque, 0) < 0) {
+        return NULL;
+    }
+    ips_deque_object_notify(self, &self->deque.events->space, INT_MAX);
+    Py_RETURN_NONE;
+}
+
+static int
+act_check(void *context)
+{
+    ips_checking *job = context;
+    return ips_deque_check(job->handle, ips_container_report, job);
+}
+
+PyObject *
+ips_deque_object_check(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return ips_container_lines((ips_container *)object, act_check);
+}
