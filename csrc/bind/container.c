@@ -85,6 +85,9 @@ make_room(const ips_container *self)
 int
 ips_container_run(const ips_container *self, ips_act act, void *context, size_t weight)
 {
+    if (ips_transaction_admit(self->state, self->home.segment) < 0) {
+        return -1;
+    }
     int status = run_once(self, act, context, weight);
     if (__builtin_expect(status >= 0, 1)) {
         return status;

@@ -216,7 +216,6 @@ def test_no_addition_of_another_process_is_lost():
             number += 1
         for child in (one, two):
             child.expect("done")
-            child.say()
             child.finish()
     assert number.value == 60_000
     number.close()

@@ -114,8 +114,8 @@ class DequeMachine(RuleBasedStateMachine):
 
 
 DequeMachine.TestCase.settings = settings(
-    max_examples=40,
-    stateful_step_count=40,
+    max_examples=25,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -140,8 +140,8 @@ class MapMachine(RuleBasedStateMachine):
 
 
 MapMachine.TestCase.settings = settings(
-    max_examples=40,
-    stateful_step_count=40,
+    max_examples=25,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
