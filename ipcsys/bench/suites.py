@@ -116,7 +116,7 @@ def lock(run):
     """A pair of acquire and release."""
     count = 200_000
     for manner, work in ((locks.PAIRS, "acquire and release"), (locks.WITH, "`with lock:`")):
-        entrants = (locks.Free(kind, manner, count, run.cpus) for kind in locks.KINDS)
+        entrants = (locks.Free(kind, manner, count, run.cpus) for kind in locks.KINDS[manner])
         run.contest(f"lock, free: {work}", "s", LESS, entrants)
     entrants = (locks.Fought(kind, 0.2, run.cpus) for kind in locks.BETWEEN_PROCESSES)
     run.contest("lock, two processes that do nothing else", "pairs/s", MORE, entrants)
@@ -127,7 +127,7 @@ def data(run):
     adds = (shared.Operation(kind, "add", 50_000, run.cpus) for kind in shared.ATOMICS)
     run.contest("atomic addition", "operations/s", MORE, adds)
     for what in ("get", "set"):
-        entrants = (shared.Operation(kind, what, 20_000, run.cpus) for kind in shared.MAPS)
+        entrants = (shared.Operation(kind, what, shared.KEYS, run.cpus) for kind in shared.MAPS)
         run.contest(f"map of {shared.KEYS}: {what}", "operations/s", MORE, entrants)
 
 
