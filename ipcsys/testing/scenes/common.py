@@ -6,6 +6,7 @@ import signal
 import time
 
 from ipcsys import _core
+from ipcsys.testing import stepping
 
 
 def sound():
@@ -51,6 +52,18 @@ def until_parked(pid, seconds=5.0):
             return
         seen = seen + 1 if state == "S" else 0
         time.sleep(0.001)
+
+
+def die_at_event(event, callable, *args):
+    """Fork a process that calls, and dies before the given event of the call
+    (or at the call's end, if it comes first)."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            stepping.kill_at_event(event, callable, *args)
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
 
 
 def die_holding(prepare):

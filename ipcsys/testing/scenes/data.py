@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps, deques and numbers that stand alone by name."""
+
+import ipcsys
+from ipcsys.testing.sweeping import Scene
+
+
+class Alone(Scene):
+    """One object: its content is as before the change, or as after it."""
+
+    kind = None
+    before = None
+    after = None
+
+    def create(self):
+        self.object = self.kind(self.before, name=self.tag)
+
+    def attach(self):
+        self.object = self.kind(name=self.tag, create=False)
+
+    def operation(self):
+        return (self.change,)
+
+    def read(self):
+        return self.object.copy()
+
+    def verify(self, first, finished):
+        found = self.read()
+        assert found in (self.before, self.after), found
+        assert found == self.after or not (first and finished)
+        self.own_work()
+        assert self.read() == found
+        return "after" if found == self.after else "before"
+
+    def remove(self):
+        self.object.close()
+        self.kind.remove(self.tag)
+
+
+class _Map(Alone):
+    kind = ipcsys.SharedMap
+    before = {number: f"value {number}" for number in range(10)}
+
+    def own_work(self):
+        assert self.object.check() == []
+        self.object["own"] = b"o" * 2000
+        assert self.object.pop("own") == b"o" * 2000
+        assert self.object.check() == []
+
+
+class MapSet(_Map):
+    name = "map.set of a new key"
+    after = _Map.before | {"new": 1.5}
+
+    def operation(self):
+        return self.object.__setitem__, "new", 1.5
+
+
+class MapReplace(_Map):
+    name = "map.set of an old key"
+    after = _Map.before | {3: "another"}
+
+    def operation(self):
+        return self.object.__setitem__, 3, "another"
+
+
+class MapReplaceLarge(_Map):
+    name = "map.set of a larger value"
+    after = _Map.before | {3: "L" * 5000}
+
+    def operation(self):
+        return self.object.__setitem__, 3, "L" * 5000
+
+
+class MapDelete(_Map):
+    name = "map.delete"
+    after = {key: value for key, value in _Map.before.items() if key != 3}
+
+    def operation(self):
+        return self.object.__delitem__, 3
+
+
+class MapPop(MapDelete):
+    name = "map.pop"
+
+    def operation(self):
+        return self.object.pop, 3
+
+
+class MapInsert(MapSet):
+    name = "map.insert"
+
+    def operation(self):
+        return self.object.insert, "new", 1.5
+
+
+class MapClear(_Map):
+    name = "map.clear"
+    after = {}
+
+    def operation(self):
+        return (self.object.clear,)
+
+
+class MapUpdate(_Map):
+    """The table grows on the way: one by one, or all at once, but in order."""
+
+    name = "map.update past a rehash"
+    monotone = False
+    added = {f"key {number}": number for number in range(60)}
+
+    def operation(self):
+        return self.object.update, self.added
+
+    def verify(self, first, finished):
+        found = self.read()
+        added = list(self.added.items())
+        stages = [self.before | dict(added[:count]) for count in range(len(added) + 1)]
+        assert found in stages, found
+        assert found == stages[-1] or not (first and finished)
+        self.own_work()
+        assert self.read() == found
+
+
+class _Deque(Alone):
+    kind = ipcsys.SharedDeque
+    before = ["a", 2, "c" * 100]
+
+    def read(self):
+        return list(self.object)
+
+    def own_work(self):
+        assert self.object.check() == []
+        self.object.append("own")
+        self.object.appendleft("own too")
+        assert self.object.pop() == "own"
+        assert self.object.popleft() == "own too"
+        assert self.object.check() == []
+
+
+class DequeAppend(_Deque):
+    name = "deque.append"
+    after = [*_Deque.before, "new"]
+
+    def operation(self):
+        return self.object.append, "new"
+
+
+class DequeAppendLeft(_Deque):
+    name = "deque.appendleft"
+    after = ["n" * 3000, *_Deque.before]
+
+    def operation(self):
+        return self.object.appendleft, "n" * 3000
+
+
+class DequePush(DequeAppend):
+    name = "deque.push"
+
+    def operation(self):
+        return self.object.push, "new"
+
+
+class DequePop(_Deque):
+    name = "deque.pop"
+    after = _Deque.before[:-1]
+
+    def operation(self):
+        return (self.object.pop,)
+
+
+class DequePopLeft(_Deque):
+    name = "deque.popleft"
+    after = _Deque.before[1:]
+
+    def operation(self):
+        return (self.object.popleft,)
+
+
+class DequeExtend(_Deque):
+    """The ring grows on the way."""
+
+    name = "deque.extend past its room"
+    monotone = False
+    added = list(range(80))
+
+    def operation(self):
+        return self.object.extend, self.added
+
+    def verify(self, first, finished):
+        found = self.read()
+        stages = [self.before + self.added[:count] for count in range(len(self.added) + 1)]
+        assert found in stages, found
+        assert found == stages[-1] or not (first and finished)
+        self.own_work()
+        assert self.read() == found
+
+
+class _Number(Alone):
+    kind = ipcsys.AtomicInt
+    before = 40
+
+    def read(self):
+        return self.object.load()
+
+    def own_work(self):
+        assert self.object.add(5) - 5 == self.object.sub(5)
+
+
+class AtomicAdd(_Number):
+    name = "atomic.add"
+    after = 42
+
+    def operation(self):
+        return self.object.add, 2
+
+
+class AtomicExchange(_Number):
+    name = "atomic.compare_exchange"
+    after = 7
+
+    def operation(self):
+        return self.object.compare_exchange, 40, 7

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Segments and what stands in them: names, memory, transactions, rollback, growth."""
+
+import ipcsys
+from ipcsys import _core
+from ipcsys.testing.scenes.common import die_at_event, die_holding, users
+from ipcsys.testing.sweeping import Scene
+
+SOON = 5.0
+
+
+class _Named(Scene):
+    """A segment of the point's own name."""
+
+    def create(self):
+        self.segment = ipcsys.Segment(self.tag, "256 KiB", "8 MiB")
+
+    def attach(self):
+        self.segment = ipcsys.Segment(self.tag, create=False)
+
+    def usable(self):
+        """It is in order, and its writer's lock can be had."""
+        assert self.segment.check() == []
+        with self.segment.transaction(timeout=SOON):
+            mine = self.segment.construct(ipcsys.SharedMap, "mine")
+            mine["key"] = "value" * 100
+        assert self.segment["mine"] == {"key": "value" * 100}
+        mine.close()
+        assert self.segment.destroy("mine")
+        assert self.segment.check() == []
+
+    def remove(self):
+        self.segment.close()
+        ipcsys.Segment.remove(self.tag)
+
+
+class Create(_Named):
+    name = "segment.create"
+
+    def create(self):
+        _core.owner()
+
+    attach = create
+
+    def operation(self):
+        return ipcsys.Segment, self.tag, "256 KiB"
+
+    def verify(self, first, finished):
+        existed = users(self.tag) is not None
+        assert existed or not (first and finished)
+        self.segment = ipcsys.Segment(self.tag, "256 KiB")
+        self.usable()
+        return "after" if existed else "before"
+
+
+class Open(_Named):
+    name = "segment.open"
+
+    def attach(self):
+        _core.owner()
+
+    def operation(self):
+        return (lambda: ipcsys.Segment(self.tag, create=False),)
+
+    def verify(self, first, finished):
+        if not hasattr(self, "segment"):
+            self.segment = ipcsys.Segment(self.tag, create=False)
+        assert users(self.tag) in (1, 2), "a dead member holds it"
+        self.usable()
+
+
+class Remove(_Named):
+    name = "segment.remove"
+
+    def create(self):
+        ipcsys.Segment(self.tag).close()
+
+    def attach(self):
+        _core.owner()
+
+    def operation(self):
+        return ipcsys.Segment.remove, self.tag
+
+    def verify(self, first, finished):
+        there = users(self.tag) is not None
+        assert not there or not (first and finished)
+        self.segment = ipcsys.Segment(self.tag, "256 KiB")
+        self.usable()
+        return "before" if there else "after"
+
+
+class Content(_Named):
+    """A change of what a map and a deque of the segment hold together: all of
+    it or nothing.  Subclasses give `change` and what it leads to."""
+
+    before = ({"apples": 3, "pears": "x" * 3000, "plums": [1, 2, 3]}, [1, 2, 3])
+    after = before
+
+    def create(self):
+        super().create()
+        self.map = self.segment.construct(ipcsys.SharedMap, "stock", self.before[0])
+        self.deque = self.segment.construct(ipcsys.SharedDeque, "log", self.before[1])
+        self.used = self.segment.stats().used
+
+    def attach(self):
+        super().attach()
+        self.map, self.deque = self.segment["stock"], self.segment["log"]
+
+    def operation(self):
+        return (self.change,)
+
+    def change(self):
+        raise NotImplementedError
+
+    def verify(self, first, finished):
+        found = (self.map.copy(), list(self.deque))
+        assert found in (self.before, self.after), found
+        assert found == self.after or not (first and finished)
+        assert self.segment.check() == []
+        if hasattr(self, "used") and found == self.before:
+            assert self.segment.stats().used == self.used, "memory has leaked"
+        with self.segment.transaction(timeout=SOON):
+            self.map["own"] = 1
+            self.deque.append("own")
+        assert self.deque.pop() == "own"
+        assert self.map.pop("own") == 1
+        assert (self.map.copy(), list(self.deque)) == found
+        self.usable()
+        return "after" if found == self.after else "before"
+
+    def remove(self):
+        self.map.close()
+        self.deque.close()
+        super().remove()
+
+
+class Commit(Content):
+    name = "segment.transaction"
+    after = ({"apples": 4, "plums": "y" * 2000, "figs": 7}, [2, 3, "added"])
+
+    def change(self):
+        with self.segment.transaction():
+            self.map["apples"] += 1
+            self.map["plums"] = "y" * 2000
+            del self.map["pears"]
+            self.map["figs"] = 7
+            self.deque.append("added")
+            self.deque.popleft()
+
+
+class CommitAlone(Commit):
+    """From the open transaction's last line on."""
+
+    name = "segment.transaction's commit"
+
+    def operation(self):
+        transaction = self.segment.transaction()
+        transaction.__enter__()
+        self.map.update({"apples": 4, "plums": "y" * 2000, "figs": 7})
+        del self.map["pears"]
+        self.deque.append("added")
+        self.deque.popleft()
+        return transaction.__exit__, None, None, None
+
+
+class Rollback(Content):
+    name = "segment.transaction rolled back"
+
+    def change(self):
+        try:
+            with self.segment.transaction():
+                self.map.update({"apples": 4, "plums": "y" * 2000, "figs": 7})
+                del self.map["pears"]
+                self.deque.extend(range(50))
+                raise ZeroDivisionError
+        except ZeroDivisionError:
+            pass
+
+
+class Savepoint(Content):
+    name = "segment.transaction with a savepoint"
+    after = (Content.before[0] | {"apples": 5}, [1, 2, 3, "kept"])
+
+    def change(self):
+        with self.segment.transaction():
+            self.map["apples"] = 5
+            try:
+                with self.segment.transaction():
+                    self.map["apples"] = 6
+                    self.deque.clear()
+                    raise ZeroDivisionError
+            except ZeroDivisionError:
+                pass
+            self.deque.append("kept")
+
+
+class TakeOver(Content):
+    """A dead writer's transaction stands open: the victim dies undoing it."""
+
+    name = "segment.rollback of a dead writer's transaction"
+    after = (Content.before[0] | {"late": 1}, [1, 2, 3])
+
+    def create(self):
+        super().create()
+        die_holding(self.open_transaction)
+
+    def open_transaction(self):
+        self.transaction = self.segment.transaction()
+        self.transaction.__enter__()
+        self.map.update({"apples": 4, "plums": "y" * 2000, "figs": 7})
+        del self.map["pears"]
+        self.deque.extend(range(50))
+
+    def change(self):
+        self.map["late"] = 1
+
+
+class TakeOverHalfway(TakeOver):
+    """The same at any other point of a dead writer's transaction, in turn:
+    in its stores, its commit, after its commit."""
+
+    name = "segment.take over of a half done transaction"
+    monotone = False
+    after = (Commit.after[0] | {"late": 1}, Commit.after[1])
+
+    def create(self):
+        Content.create(self)
+        number = int(self.tag.rpartition("-")[2])
+        die_at_event(1 + number * 7 % 97, Commit.change, self)
+
+    def verify(self, first, finished):
+        states = [
+            ((state[0] | late), state[1])
+            for state in (Content.before, Commit.after)
+            for late in ({}, {"late": 1})
+        ]
+        found = (self.map.copy(), list(self.deque))
+        assert found in states, found
+        assert "late" in found[0] or not (first and finished)
+        assert self.segment.check() == []
+        self.map.pop("late", None)
+        self.usable()
+
+
+class Construct(Content):
+    name = "segment.construct"
+
+    def operation(self):
+        return self.segment.construct, ipcsys.SharedMap, "new", {"a": 1, "b": "z" * 500}
+
+    def verify(self, first, finished):
+        found = self.segment.find("new")
+        assert found is not None or not (first and finished)
+        if found is not None:
+            assert found.copy() == {"a": 1, "b": "z" * 500} or found.copy() == {}
+            found.close()
+            assert self.segment.destroy("new") or not first
+        super().verify(first, finished=False)
+        return "after" if found is not None else "before"
+
+
+class Destroy(Content):
+    name = "segment.destroy"
+
+    def operation(self):
+        self.segment.construct(ipcsys.SharedDeque, "old", ["a", "b" * 3000]).close()
+        return self.segment.destroy, "old"
+
+    def verify(self, first, finished):
+        found = self.segment.find("old")
+        assert found is None or not (first and finished)
+        if found is not None:
+            assert list(found) == ["a", "b" * 3000]
+            found.close()
+            assert self.segment.destroy("old")
+        super().verify(first, finished=False)
+        return "before" if found is not None else "after"
+
+
+class Grow(Content):
+    """The value needs more memory than the file has."""
+
+    name = "segment.growth"
+    after = (Content.before[0] | {"big": b"g" * 400_000}, Content.before[1])
+
+    def change(self):
+        self.map["big"] = b"g" * 400_000
