@@ -200,9 +200,9 @@ class TakeOver(Content):
     name = "segment.rollback of a dead writer's transaction"
     after = (Content.before[0] | {"late": 1}, [1, 2, 3])
 
-    def create(self):
-        super().create()
-        die_holding(self.open_transaction)
+    def operation(self):
+        die_holding(self.open_transaction)  # now, because opening would have undone it
+        return (self.change,)
 
     def open_transaction(self):
         self.transaction = self.segment.transaction()
@@ -223,10 +223,10 @@ class TakeOverHalfway(TakeOver):
     monotone = False
     after = (Commit.after[0] | {"late": 1}, Commit.after[1])
 
-    def create(self):
-        Content.create(self)
+    def operation(self):
         number = int(self.tag.rpartition("-")[2])
-        die_at_event(1 + number * 7 % 97, Commit.change, self)
+        die_at_event(1 + number * 37 % 270, Commit.change, self)
+        return (self.change,)
 
     def verify(self, first, finished):
         states = [
