@@ -11,8 +11,11 @@
  *       drop record locks; where the process table shows a process that lost
  *       its leader and runs on, (c) does not count.
  * The lock file's bytes lie in ".locks"; see member/slots.h. */
+#include <limits.h>
+
 #include "member/table.h"
 #include "os/clock.h"
+#include "os/futex.h"
 
 static bool
 proves_death(ips_space *space, uint32_t index, const ips_process_id *id, bool bell_rang)
@@ -57,10 +60,13 @@ ips_slot_prove(ips_space *space, uint32_t index, uint64_t generation)
     }
     /* acq_rel: the verdict stands for all, pairs with the acquire above in
      * others.  Losing the swap means somebody else said the same. */
-    (void)atomic_compare_exchange_strong_explicit(
-        &slot->state, &alive, IPS_SLOT_STATE(generation, IPS_SLOT_DEAD),
-        memory_order_acq_rel, memory_order_relaxed);
-    /* Whatever the dead stored comes before whatever we load next. */
+    if (atomic_compare_exchange_strong_explicit(
+            &slot->state, &alive, IPS_SLOT_STATE(generation, IPS_SLOT_DEAD),
+            memory_order_acq_rel, memory_order_relaxed)) {
+        /* The kernel wakes one of those who watch the bell; we the others. */
+        (void)ips_futex_wake(&slot->bell, INT_MAX);
+    }
+    /* Pairs with all that the dead stored: it comes before whatever we load next. */
     atomic_thread_fence(memory_order_seq_cst);
     return true;
 }
