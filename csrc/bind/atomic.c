@@ -4,40 +4,19 @@
 #include "bind/container.h"
 #include "data/atomic.h"
 
-typedef struct {
-    ips_cell_object base; /* base.shm is the word, wherever it is */
-    ips_state *state;
-    ips_home home;        /* in a segment; else empty */
-} integer_object;
-
 _Static_assert(sizeof(ips_atomic_int_shm) <= IPS_STABLE_SIZE, "it fits a stable cell");
-
-/* --- the word */
-
-static ips_atomic_int_shm *
-gone(integer_object *self)
-{
-    if (self->base.shm == NULL) {
-        (void)ips_cell_raise_closed(&self->base);
-    } else {
-        (void)ips_raise_text(self->state, IPS_EGONE, "this AtomicInt was destroyed");
-    }
-    return NULL;
-}
 
 /* The word to work on; NULL with Closed or ObjectGone set.  Nothing of
  * Python's may happen between this and the access. */
 static inline ips_atomic_int_shm *
 word_of(PyObject *object)
 {
-    integer_object *self = (integer_object *)object;
-    if (__builtin_expect(self->base.shm == NULL, 0) ||
-        (self->home.segment != NULL &&
-            ips_stable_generation(self->home.segment, self->home.root, IPS_TYPE_ATOMIC_INT) !=
-                self->home.generation)) {
-        return gone(self);
+    ips_cell_object *self = (ips_cell_object *)object;
+    if (__builtin_expect(ips_cell_is_usable(self), 1)) {
+        return self->shm;
     }
-    return self->base.shm;
+    (void)ips_cell_raise_closed(self);
+    return NULL;
 }
 
 /* An argument; 0, or -1 with an exception set. */
@@ -204,8 +183,11 @@ integer_isub(PyObject *self, PyObject *other)
 static PyObject *
 integer_compare(PyObject *self, PyObject *other, int op)
 {
-    ips_state *state = ((integer_object *)self)->state;
-    bool same = state != NULL && PyObject_TypeCheck(other, state->atomic_int_type);
+    ips_state *state = ips_state_of_type(Py_TYPE(self));
+    if (state == NULL) {
+        return NULL;
+    }
+    bool same = PyObject_TypeCheck(other, state->atomic_int_type);
     if (!same && !PyLong_Check(other) && !PyFloat_Check(other)) {
         Py_RETURN_NOTIMPLEMENTED;
     }
@@ -220,8 +202,8 @@ integer_compare(PyObject *self, PyObject *other, int op)
 static PyObject *
 integer_repr(PyObject *object)
 {
-    integer_object *self = (integer_object *)object;
-    if (self->base.shm == NULL) {
+    ips_cell_object *self = (ips_cell_object *)object;
+    if (self->shm == NULL) {
         return PyUnicode_FromString("<closed AtomicInt>");
     }
     ips_atomic_int_shm *word = word_of(object);
@@ -253,178 +235,25 @@ integer_set_value(PyObject *self, PyObject *value, void *unused)
 /* --- made */
 
 static int
-create(ips_segment *segment, void *context, ips_offset *root)
-{
-    int status = ips_stable_alloc(segment, IPS_TYPE_ATOMIC_INT, root);
-    if (status < 0) {
-        return status;
-    }
-    ips_atomic_int_shm *word = ips_segment_at(segment, *root, sizeof *word);
-    if (word == NULL) {
-        return ips_fail(IPS_ECORRUPT, "a stable cell lies outside the segment");
-    }
-    ips_atomic_int_store(word, *(int64_t *)context);
-    return 0;
-}
-
-static int
-adopt_home(integer_object *self)
-{
-    self->base.shm = ips_segment_at(self->home.segment, self->home.root,
-        sizeof(ips_atomic_int_shm));
-    if (self->base.shm != NULL) {
-        return 0;
-    }
-    ips_home_leave(&self->home);
-    (void)ips_raise_text(self->state, IPS_ECORRUPT, "the AtomicInt lies outside its segment");
-    return -1;
-}
-
-static int
-open_alone(integer_object *self, const ips_container_where *where, int64_t value)
-{
-    ips_options options;
-    if (ips_options_of(self->state, where->name, where->namespace_, where->create,
-            where->cleanup, &options) < 0) {
-        return -1;
-    }
-    return ips_cell_open_object(&self->base, &options, IPS_CELL_ATOMIC_INT, (uint64_t)value);
-}
-
-static int
 integer_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"value", "name", "namespace", "create", "cleanup", "segment", NULL};
-    integer_object *self = (integer_object *)object;
     PyObject *argument = NULL;
     int64_t value = 0;
     ips_container_where where = {0};
-    self->state = ips_state_of_type(Py_TYPE(object));
-    if (self->state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOO:AtomicInt", names, &argument,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOO:AtomicInt", names, &argument,
             &where.name, &where.namespace_, &where.create, &where.cleanup, &where.segment) ||
         (argument != NULL && number_of(argument, &value) < 0)) {
         return -1;
     }
-    if (where.segment == NULL || where.segment == Py_None) {
-        return open_alone(self, &where, value);
-    }
-    if (self->base.shm != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: close() the object first");
-        return -1;
-    }
-    const ips_container_maker maker = {.type = IPS_TYPE_ATOMIC_INT, .stable = true,
-        .create = create, .context = &value};
-    if (ips_home_open_inside(self->state, &where, &maker, &self->home) < 0) {
-        return -1;
-    }
-    return adopt_home(self);
-}
-
-/* --- closed, pickled */
-
-static PyObject *
-integer_close(PyObject *object, PyObject *unused)
-{
-    integer_object *self = (integer_object *)object;
-    if (self->home.segment == NULL) {
-        return ips_cell_close(object, unused);
-    }
-    self->base.shm = NULL;
-    ips_home_leave(&self->home);
-    Py_RETURN_NONE;
-}
-
-static PyObject *
-integer_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    (void)args;
-    (void)count;
-    return integer_close(self, NULL);
-}
-
-static PyObject *
-integer_enter(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    return word_of(self) == NULL ? NULL : Py_NewRef(self);
-}
-
-static int
-integer_traverse(PyObject *object, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(object));
-    Py_VISIT(((integer_object *)object)->home.keeper);
-    return 0;
-}
-
-static int
-integer_clear(PyObject *object)
-{
-    Py_CLEAR(((integer_object *)object)->home.keeper);
-    return 0;
-}
-
-static void
-integer_dealloc(PyObject *object)
-{
-    PyObject_GC_UnTrack(object);
-    ips_home_leave(&((integer_object *)object)->home);
-    ips_cell_dealloc(object);
-}
-
-static PyObject *
-integer_reduce(PyObject *object, PyObject *unused)
-{
-    integer_object *self = (integer_object *)object;
-    if (self->home.segment == NULL) {
-        return ips_cell_reduce(object, unused);
-    }
-    PyObject *args = ips_home_pickled(self->state, &self->home);
-    PyObject *restore = args == NULL ? NULL
-        : PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore_inside");
-    PyObject *dict = restore == NULL ? NULL : ips_cell_own_dict(object);
-    PyObject *result = dict == NULL ? NULL : PyTuple_Pack(3, restore, args, dict);
-    Py_XDECREF(args);
-    Py_XDECREF(restore);
-    Py_XDECREF(dict);
-    return result;
+    return ips_cell_object_open((ips_cell_object *)object, &where, IPS_CELL_ATOMIC_INT,
+        (uint64_t)value);
 }
 
 static PyObject *
 integer_restore(PyObject *type, PyObject *args)
 {
-    PyObject *object = ips_cell_restore(type, args, IPS_CELL_ATOMIC_INT);
-    if (object != NULL) {
-        ((integer_object *)object)->state = ips_state_of_type(Py_TYPE(object));
-    }
-    return object;
-}
-
-static PyObject *
-integer_restore_inside(PyObject *type, PyObject *args)
-{
-    integer_object *self = (integer_object *)((PyTypeObject *)type)->tp_alloc(
-        (PyTypeObject *)type, 0);
-    if (self == NULL) {
-        return NULL;
-    }
-    self->state = ips_state_of_type((PyTypeObject *)type);
-    if (self->state == NULL ||
-        ips_home_restore(self->state, args, IPS_TYPE_ATOMIC_INT, true, &self->home) < 0 ||
-        adopt_home(self) < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    return (PyObject *)self;
-}
-
-static PyObject *
-integer_name(PyObject *object, void *unused)
-{
-    integer_object *self = (integer_object *)object;
-    return self->home.segment != NULL ? PyUnicode_FromString(self->home.name)
-                                      : ips_cell_name(object, unused);
+    return ips_cell_restore(type, args, IPS_CELL_ATOMIC_INT);
 }
 
 /* --- the type */
@@ -453,23 +282,16 @@ static PyMethodDef integer_methods[] = {
     {"compare_exchange", (PyCFunction)(void (*)(void))integer_compare_exchange, METH_FASTCALL,
         "compare_exchange($self, expected, desired, /)\n--\n\n"
         "Set the desired value if the present one is the expected; True if it was."},
-    {"close", integer_close, METH_NOARGS, "close($self, /)\n--\n\nGive up this handle."},
-    {"remove", (PyCFunction)(void (*)(void))ips_cell_remove,
-        METH_FASTCALL | METH_KEYWORDS | METH_CLASS, IPS_REMOVE_DOC},
-    {"__enter__", integer_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nItself."},
-    {"__exit__", (PyCFunction)(void (*)(void))integer_exit, METH_FASTCALL,
+    {"__enter__", ips_cell_enter_context, METH_NOARGS, "__enter__($self, /)\n--\n\nItself."},
+    {"__exit__", (PyCFunction)(void (*)(void))ips_cell_exit_context, METH_FASTCALL,
         "__exit__($self, /, *exc_info)\n--\n\nclose()."},
-    {"__reduce__", integer_reduce, METH_NOARGS, "__reduce__($self, /)\n--\n\n"
-        "A handle for another process of the same namespace."},
-    {"_restore", integer_restore, METH_VARARGS | METH_CLASS, NULL},
-    {"_restore_inside", integer_restore_inside, METH_VARARGS | METH_CLASS, NULL},
+    IPS_CELL_METHODS(integer_restore),
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef integer_getsets[] = {
     {"value", integer_get_value, integer_set_value, "The value; may be set.", NULL},
-    {"name", integer_name, NULL, "The name or key, or None.", NULL},
-    {"closed", ips_cell_closed, NULL, "True once close() was called.", NULL},
+    IPS_CELL_GETSETS,
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -482,9 +304,7 @@ static PyType_Slot integer_slots[] = {
     {Py_tp_doc, (void *)integer_doc},
     {Py_tp_new, (void *)PyType_GenericNew},
     {Py_tp_init, (void *)integer_init},
-    {Py_tp_dealloc, (void *)integer_dealloc},
-    {Py_tp_traverse, (void *)integer_traverse},
-    {Py_tp_clear, (void *)integer_clear},
+    {Py_tp_dealloc, (void *)ips_cell_dealloc},
     {Py_tp_repr, (void *)integer_repr},
     {Py_tp_hash, (void *)PyObject_HashNotImplemented},
     {Py_tp_richcompare, (void *)integer_compare},
@@ -501,8 +321,8 @@ static PyType_Slot integer_slots[] = {
 
 static PyType_Spec integer_spec = {
     .name = "ipcsys.AtomicInt",
-    .basicsize = sizeof(integer_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .basicsize = sizeof(ips_cell_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = integer_slots,
 };
 

@@ -51,38 +51,117 @@ adopt(ips_cell_object *self, const ips_cell *cell)
     atomic_store_explicit(&self->inside, 0, memory_order_relaxed);
 }
 
-int
-ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs, enum ips_cell_type type)
+/* --- in a segment -------------------------------------------------------- */
+
+typedef struct {
+    uint32_t type;
+    uint64_t value;
+} making;
+
+static int
+make_stable(ips_segment *segment, void *context, ips_offset *root)
 {
-    static char *names[] = {"name", "namespace", "create", "cleanup", NULL};
-    PyObject *name = NULL, *namespace_ = NULL, *create = NULL, *cleanup = NULL;
-    if ((kwargs != NULL || PyTuple_GET_SIZE(args) != 0)
-        && !PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOO", names, &name, &namespace_, &create,
-                                        &cleanup)) {
-        return -1;
+    const making *job = (const making *)context;
+    int status = ips_stable_alloc(segment, job->type, root);
+    if (status < 0) {
+        return status;
     }
-    ips_state *state = ips_state_of_type(Py_TYPE(self));
-    ips_options options;
-    if (state == NULL || ips_options_of(state, name, namespace_, create, cleanup, &options) < 0) {
-        return -1;
+    _Atomic uint64_t *words = ips_segment_at(segment, *root, IPS_STABLE_SIZE);
+    if (words == NULL) {
+        return ips_fail(IPS_ECORRUPT, "a stable cell lies outside the segment");
     }
-    return ips_cell_open_object(self, &options, type, 0);
+    /* relaxed: nobody can find the cell before the transaction is committed. */
+    atomic_store_explicit(words, job->value, memory_order_relaxed);
+    return IPS_OK;
 }
 
-int
-ips_cell_open_object(ips_cell_object *self, const ips_options *options, enum ips_cell_type type,
-                     uint64_t value)
+static uint32_t
+segment_type_of(enum ips_cell_type type)
 {
-    if (self->cell.shm != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: close() the object first");
+    return type == IPS_CELL_LOCK ? IPS_TYPE_LOCK
+           : type == IPS_CELL_EVENT ? IPS_TYPE_EVENT
+                                    : IPS_TYPE_ATOMIC_INT;
+}
+
+/* `place` becomes the object's, or is given up. */
+static int
+adopt_place(ips_cell_object *self, ips_cell_place *place)
+{
+    ips_segment *segment = place->home.segment;
+    void *words = ips_segment_at(segment, place->home.root, IPS_STABLE_SIZE);
+    if (words == NULL) {
+        ips_home_leave(&place->home);
+        PyMem_Free(place);
+        ips_state *state = ips_state_of_type(Py_TYPE(self));
+        if (state != NULL) {
+            (void)ips_raise_text(state, IPS_ECORRUPT, "the %s lies outside its segment",
+                                 Py_TYPE(self)->tp_name);
+        }
         return -1;
     }
+    self->place = place;
+    adopt(self, &(ips_cell){(ips_cell_shm *)words, ips_segment_object(segment)->space, NULL, 0});
+    return 0;
+}
+
+static ips_cell_place *
+new_place(uint32_t type)
+{
+    ips_cell_place *place = (ips_cell_place *)PyMem_Calloc(1, sizeof *place);
+    if (place == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    place->type = type;
+    return place;
+}
+
+static int
+open_inside(ips_cell_object *self, ips_state *state, const ips_container_where *where, making job)
+{
+    ips_cell_place *place = new_place(job.type);
+    if (place == NULL) {
+        return -1;
+    }
+    const ips_container_maker maker = {
+        .type = job.type, .stable = true, .create = make_stable, .context = &job};
+    if (ips_home_open_inside(state, where, &maker, &place->home) < 0) {
+        PyMem_Free(place);
+        return -1;
+    }
+    return adopt_place(self, place);
+}
+
+static PyObject *
+restore_inside(PyTypeObject *type, ips_state *state, PyObject *args, enum ips_cell_type cell_type)
+{
+    PyObject *self = type->tp_alloc(type, 0);
+    ips_cell_place *place = self == NULL ? NULL : new_place(segment_type_of(cell_type));
+    if (place != NULL && ips_home_restore(state, args, place->type, true, &place->home) < 0) {
+        PyMem_Free(place);
+        place = NULL;
+    }
+    if (place == NULL || adopt_place((ips_cell_object *)self, place) < 0) {
+        Py_XDECREF(self);
+        return NULL;
+    }
+    return self;
+}
+
+static int
+open_alone(ips_cell_object *self, ips_state *state, const ips_container_where *where,
+           ips_cell_spec spec)
+{
     ips_cell cell;
-    int status = open_cell(options,
-                           (ips_cell_spec){type, value, options->cleanup_last}, &cell);
+    ips_options options;
+    if (ips_options_of(state, where->name, where->namespace_, where->create, where->cleanup,
+                       &options) < 0) {
+        return -1;
+    }
+    spec.cleanup_last = options.cleanup_last;
+    int status = open_cell(&options, spec, &cell);
     if (status < 0) {
-        ips_state *state = status == IPS_EINTR ? NULL : ips_state_of_type(Py_TYPE(self));
-        if (state != NULL) {
+        if (status != IPS_EINTR) {
             (void)ips_raise(state, status);
         }
         return -1;
@@ -91,13 +170,51 @@ ips_cell_open_object(ips_cell_object *self, const ips_options *options, enum ips
     return 0;
 }
 
+int
+ips_cell_object_open(ips_cell_object *self, const ips_container_where *where,
+                     enum ips_cell_type type, uint64_t value)
+{
+    ips_state *state = ips_state_of_type(Py_TYPE(self));
+    if (state == NULL) {
+        return -1;
+    }
+    if (self->cell.shm != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: close() the object first");
+        return -1;
+    }
+    return where->segment == NULL || where->segment == Py_None
+               ? open_alone(self, state, where, (ips_cell_spec){.type = type, .value = value})
+               : open_inside(self, state, where, (making){segment_type_of(type), value});
+}
+
+int
+ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs, enum ips_cell_type type)
+{
+    static char *names[] = {"name", "namespace", "create", "cleanup", "segment", NULL};
+    ips_container_where where = {0};
+    if ((kwargs != NULL || PyTuple_GET_SIZE(args) != 0)
+        && !PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOOO", names, &where.name,
+                                        &where.namespace_, &where.create, &where.cleanup,
+                                        &where.segment)) {
+        return -1;
+    }
+    return ips_cell_object_open(self, &where, type, 0);
+}
+
 /* --- closing ------------------------------------------------------------- */
 
 static void
 give_up(ips_cell_object *self)
 {
     ips_cell cell = self->cell;
+    ips_cell_place *place = self->place;
     self->cell = (ips_cell){NULL, NULL, NULL, 0};
+    self->place = NULL;
+    if (place != NULL) {
+        ips_home_leave(&place->home);
+        PyMem_Free(place);
+        return;
+    }
     if (cell.object != NULL) { /* unmapping and unlinking take a while */
         Py_BEGIN_ALLOW_THREADS
         ips_cell_release(&cell);
@@ -143,11 +260,11 @@ ips_cell_enter(ips_cell_object *self)
 {
     /* acquire: pairs with the release in ips_cell_close. */
     uint32_t before = atomic_fetch_add_explicit(&self->inside, 1, memory_order_acquire);
-    if ((before & IPS_CELL_CLOSED) == 0 && self->cell.shm != NULL) {
+    if ((before & IPS_CELL_CLOSED) == 0 && self->cell.shm != NULL && ips_cell_lives(self)) {
         return true;
     }
-    ips_cell_leave(self);
     (void)ips_cell_raise_closed(self);
+    ips_cell_leave(self);
     return false;
 }
 
@@ -165,6 +282,10 @@ PyObject *
 ips_cell_raise_closed(ips_cell_object *self)
 {
     ips_state *state = ips_state_of_type(Py_TYPE(self));
+    if (state != NULL && self->shm != NULL && !ips_cell_lives(self)) {
+        return ips_raise_text(state, IPS_EGONE, "this %s was destroyed in its segment",
+                              Py_TYPE(self)->tp_name);
+    }
     return state == NULL ? NULL
                          : ips_raise_text(state, IPS_ECLOSED, "this %s handle; open another",
                                           Py_TYPE(self)->tp_name);
@@ -193,6 +314,9 @@ closable_step(void *context, int64_t deadline)
         uint32_t inside = atomic_load_explicit(&job->self->inside, memory_order_relaxed);
         if ((inside & IPS_CELL_CLOSED) != 0) {
             return ips_fail(IPS_ECLOSED, "while this thread waited on it");
+        }
+        if (!ips_cell_lives(job->self)) {
+            return ips_fail(IPS_EGONE, "it was destroyed in its segment while this thread waited");
         }
         if (until == deadline) {
             return status;
@@ -249,6 +373,22 @@ ips_cell_own_dict(PyObject *self)
     return dict;
 }
 
+/* The arguments of _restore, for a thread that entered. */
+static PyObject *
+pickled_arguments(ips_cell_object *self, ips_state *state)
+{
+    if (self->place != NULL) {
+        return ips_home_pickled(state, &self->place->home);
+    }
+    ticketing job = {.cell = &self->cell};
+    int status = pickled_text(self, &job);
+    if (status < 0) {
+        return status == IPS_EINTR ? NULL : ips_raise(state, status);
+    }
+    PyObject *path = PyUnicode_DecodeFSDefault(ips_space_folder(self->cell.space));
+    return path == NULL ? NULL : Py_BuildValue("(Nzs)", path, ips_cell_name_of(self), job.text);
+}
+
 PyObject *
 ips_cell_reduce(PyObject *object, PyObject *unused)
 {
@@ -258,22 +398,14 @@ ips_cell_reduce(PyObject *object, PyObject *unused)
     if (state == NULL || !ips_cell_enter(self)) {
         return NULL;
     }
-    ticketing job = {.cell = &self->cell};
-    int status = pickled_text(self, &job);
-    const char *folder = ips_space_folder(self->cell.space);
-    const char *name = ips_cell_name_of(self);
-    PyObject *result = NULL;
-    if (status < 0) {
-        result = status == IPS_EINTR ? NULL : ips_raise(state, status);
-    } else {
-        PyObject *restore = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
-        PyObject *dict = restore == NULL ? NULL : ips_cell_own_dict(object);
-        PyObject *path = dict == NULL ? NULL : PyUnicode_DecodeFSDefault(folder);
-        result = path == NULL ? NULL : Py_BuildValue("O(Ozs)O", restore, path, name, job.text, dict);
-        Py_XDECREF(restore);
-        Py_XDECREF(dict);
-        Py_XDECREF(path);
-    }
+    PyObject *args = pickled_arguments(self, state);
+    PyObject *restore = args == NULL ? NULL
+        : PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
+    PyObject *dict = restore == NULL ? NULL : ips_cell_own_dict(object);
+    PyObject *result = dict == NULL ? NULL : PyTuple_Pack(3, restore, args, dict);
+    Py_XDECREF(args);
+    Py_XDECREF(restore);
+    Py_XDECREF(dict);
     ips_cell_leave(self);
     return result;
 }
@@ -319,18 +451,17 @@ restore_step(void *context, int64_t deadline)
     return ips_cell_reopen(job->space, job->name, job->identity, job->type, job->out);
 }
 
-PyObject *
-ips_cell_restore(PyObject *type, PyObject *args, enum ips_cell_type cell_type)
+static PyObject *
+restore_alone(PyTypeObject *type, ips_state *state, PyObject *args, enum ips_cell_type cell_type)
 {
     PyObject *path;
     ips_cell cell;
     restoring job = {.type = cell_type, .out = &cell};
-    ips_state *state = ips_state_of_type((PyTypeObject *)type);
-    if (state == NULL || !PyArg_ParseTuple(args, "O&zs:_restore", PyUnicode_FSConverter, &path,
-                                           &job.name, &job.text)) {
+    if (!PyArg_ParseTuple(args, "O&zs:_restore", PyUnicode_FSConverter, &path, &job.name,
+                          &job.text)) {
         return NULL;
     }
-    PyObject *self = ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
+    PyObject *self = type->tp_alloc(type, 0);
     int status = IPS_ENOMEM;
     if (self != NULL) {
         job.folder = PyBytes_AS_STRING(path);
@@ -346,6 +477,17 @@ ips_cell_restore(PyObject *type, PyObject *args, enum ips_cell_type cell_type)
     }
     Py_XDECREF(self);
     return NULL;
+}
+
+PyObject *
+ips_cell_restore(PyObject *type, PyObject *args, enum ips_cell_type cell_type)
+{
+    ips_state *state = ips_state_of_type((PyTypeObject *)type);
+    if (state == NULL) {
+        return NULL;
+    }
+    return (PyTuple_GET_SIZE(args) == 4 ? restore_inside : restore_alone)(
+        (PyTypeObject *)type, state, args, cell_type);
 }
 
 /* --- the small things ---------------------------------------------------- */
@@ -378,7 +520,7 @@ PyObject *
 ips_cell_enter_context(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    if (((ips_cell_object *)object)->shm == NULL) {
+    if (!ips_cell_is_usable((ips_cell_object *)object)) {
         return ips_cell_raise_closed((ips_cell_object *)object);
     }
     return Py_NewRef(object);

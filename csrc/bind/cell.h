@@ -4,16 +4,26 @@
 #ifndef IPS_BIND_CELL_H
 #define IPS_BIND_CELL_H
 
+#include "bind/container.h"
 #include "bind/options.h"
 #include "bind/state.h"
 #include "segment/cells.h"
 
 #include <structmember.h> /* after Python.h, which it leaves out */
 
+#include "data/types.h"
+
+/* Of an object that stands in a segment, in a stable cell. */
+typedef struct {
+    ips_home home;
+    uint32_t type; /* enum ips_type */
+} ips_cell_place;
+
 typedef struct {
     PyObject_HEAD
     void *shm;               /* the words; NULL before __init__ and once closed */
-    ips_cell cell;
+    ips_cell cell;           /* in a segment: shm and space alone, and only its words */
+    ips_cell_place *place;   /* NULL but in a segment */
     _Atomic uint32_t inside; /* threads in a blocking call, and IPS_CELL_CLOSED */
     int64_t probed;          /* when a try without waiting last asked for proof of death */
     PyObject *weakrefs;
@@ -29,13 +39,37 @@ typedef struct {
 #define IPS_CELL_MAY_BE_QUICK 1
 #endif
 
-/* The body of an __init__(*, name=None, namespace=None, create=None, cleanup=None). */
+/* False where it stood in a segment and was destroyed there. */
+static inline bool
+ips_cell_lives(const ips_cell_object *self)
+{
+    return self->place == NULL ||
+           ips_stable_generation(self->place->home.segment, self->place->home.root,
+                                 self->place->type) == self->place->home.generation;
+}
+
+/* Open, and not destroyed. */
+static inline bool
+ips_cell_is_usable(const ips_cell_object *self)
+{
+    return self->shm != NULL && ips_cell_lives(self);
+}
+
+/* May a method work on `shm` at once, without ips_cell_enter? */
+static inline bool
+ips_cell_is_quick(const ips_cell_object *self)
+{
+    return IPS_CELL_MAY_BE_QUICK && ips_cell_is_usable(self);
+}
+
+/* The body of an __init__(*, name=None, namespace=None, create=None,
+ * cleanup=None, segment=None). */
 int ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs,
                   enum ips_cell_type type);
 
-/* The same for a type with arguments of its own: `value` is the first word of
+/* The same for a type with arguments of its own; `value` is the first word of
  * a new cell. */
-int ips_cell_open_object(ips_cell_object *self, const ips_options *options,
+int ips_cell_object_open(ips_cell_object *self, const ips_container_where *where,
                          enum ips_cell_type type, uint64_t value);
 
 /* Count this thread in, so that the cell stays while it works without the
@@ -47,13 +81,16 @@ void ips_cell_leave(ips_cell_object *self);
  * another thread closed the handle. */
 int ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int64_t deadline);
 
+/* Closed, or ObjectGone where it was destroyed in its segment. */
 PyObject *ips_cell_raise_closed(ips_cell_object *self);
 
-/* The name of a named one that is open, or NULL. */
+/* The name (in a segment: the key) of one that is open, or NULL. */
 static inline const char *
 ips_cell_name_of(const ips_cell_object *self)
 {
-    return self->cell.object == NULL ? NULL : self->cell.object->name;
+    return self->place != NULL         ? self->place->home.name
+           : self->cell.object != NULL ? self->cell.object->name
+                                       : NULL;
 }
 
 /* Slots and methods, ready for a type's tables. */
@@ -68,7 +105,8 @@ PyObject *ips_cell_enter_context(PyObject *self, PyObject *unused);
 PyObject *ips_cell_exit_context(PyObject *self, PyObject *const *args, Py_ssize_t count);
 /* For pickles: what a subclass keeps in its instances, None where there is nothing. */
 PyObject *ips_cell_own_dict(PyObject *self);
-/* The class method that a pickle names: _restore(folder, name, text). */
+/* The class method that a pickle names: _restore(folder, name, text), or the
+ * arguments of ips_home_restore. */
 PyObject *ips_cell_restore(PyObject *type, PyObject *args, enum ips_cell_type cell_type);
 
 #define IPS_CELL_WEAKREFS \

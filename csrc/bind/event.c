@@ -31,7 +31,7 @@ event_is_set(PyObject *object, PyObject *unused)
 {
     (void)unused;
     ips_cell_object *self = (ips_cell_object *)object;
-    if (IPS_CELL_MAY_BE_QUICK && self->shm != NULL) {
+    if (ips_cell_is_quick(self)) {
         return PyBool_FromLong(ips_event_is_set((const ips_event_shm *)self->shm));
     }
     if (!ips_cell_enter(self)) {
@@ -143,7 +143,7 @@ event_repr(PyObject *object)
                         : PyUnicode_FromFormat("<%s '%s' at %p: %s>", type, name, self, word);
 }
 
-PyDoc_STRVAR(event_doc, "Event(*, name=None, namespace=None, create=None, cleanup=None)\n--\n\n"
+PyDoc_STRVAR(event_doc, "Event(*, name=None, namespace=None, create=None, cleanup=None, segment=None)\n--\n\n"
 "An event between processes, with the manners of threading.Event.\n\n"
 "Unnamed, it travels to other processes by pickling or fork; with a name,\n"
 "whoever opens the name has it.");

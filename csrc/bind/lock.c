@@ -70,7 +70,7 @@ acquire_slow(ips_cell_object *self, int64_t deadline)
 static PyObject *
 acquire(ips_cell_object *self, int64_t deadline)
 {
-    if (IPS_CELL_MAY_BE_QUICK && self->shm != NULL) {
+    if (ips_cell_is_quick(self)) {
         ips_owner me = ips_space_self(self->cell.space);
         if (me != IPS_NOBODY && ips_lock_try(lock_of(self), me)) {
             Py_RETURN_TRUE;
@@ -208,7 +208,7 @@ lock_release(PyObject *object, PyObject *unused)
 {
     (void)unused;
     ips_cell_object *self = (ips_cell_object *)object;
-    if (IPS_CELL_MAY_BE_QUICK && self->shm != NULL && ips_lock_leave(lock_of(self))) {
+    if (ips_cell_is_quick(self) && ips_lock_leave(lock_of(self))) {
         Py_RETURN_NONE;
     }
     return release(self);
@@ -240,8 +240,8 @@ lock_locked(PyObject *object, PyObject *unused)
 {
     (void)unused;
     ips_cell_object *self = (ips_cell_object *)object;
-    return self->shm == NULL ? ips_cell_raise_closed(self)
-                             : PyBool_FromLong(holder_of(self) != IPS_NOBODY);
+    return !ips_cell_is_usable(self) ? ips_cell_raise_closed(self)
+                                     : PyBool_FromLong(holder_of(self) != IPS_NOBODY);
 }
 
 static PyObject *
@@ -249,8 +249,8 @@ lock_abandoned(PyObject *object, void *unused)
 {
     (void)unused;
     ips_cell_object *self = (ips_cell_object *)object;
-    return self->shm == NULL ? ips_cell_raise_closed(self)
-                             : PyBool_FromLong(ips_lock_is_abandoned(lock_of(self)));
+    return !ips_cell_is_usable(self) ? ips_cell_raise_closed(self)
+                                     : PyBool_FromLong(ips_lock_is_abandoned(lock_of(self)));
 }
 
 static PyObject *
@@ -258,7 +258,7 @@ lock_owner(PyObject *object, void *unused)
 {
     (void)unused;
     ips_cell_object *self = (ips_cell_object *)object;
-    if (self->shm == NULL) {
+    if (!ips_cell_is_usable(self)) {
         return ips_cell_raise_closed(self);
     }
     ips_member_facts facts;
@@ -282,7 +282,7 @@ lock_repr(PyObject *object)
                         : PyUnicode_FromFormat("<%s %s object '%s' at %p>", word, type, name, self);
 }
 
-PyDoc_STRVAR(lock_doc, "Lock(*, name=None, namespace=None, create=None, cleanup=None)\n--\n\n"
+PyDoc_STRVAR(lock_doc, "Lock(*, name=None, namespace=None, create=None, cleanup=None, segment=None)\n--\n\n"
 "A lock between processes, with the manners of threading.Lock.\n\n"
 "Unnamed, it travels to other processes by pickling or fork; with a name,\n"
 "whoever opens the name has it.  It survives kill -9: when the holder dies,\n"

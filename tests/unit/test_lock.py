@@ -418,3 +418,90 @@ def test_the_limit_of_unnamed_locks_is_a_clear_error_and_no_loss():
     del locks
     Lock()
     assert _core.cells()["used"] == 0 and _core.check_cells() == []
+
+
+@pytest.fixture
+def segment():
+    with ipcsys.Segment("yard", size="1 MiB") as segment:
+        yield segment
+
+
+def test_a_lock_in_a_segment_is_a_lock(segment):
+    lock = segment.construct(Lock, "gate")
+    assert lock.name == "gate" and not lock.locked()
+    found = segment.find("gate")
+    with lock:
+        assert found.locked() and found.owner == os.getpid()
+        assert found.acquire(False) is False and found.acquire(timeout=0.01) is False
+    assert pickle.loads(pickle.dumps(found)).acquire(False)
+    with pytest.raises(ipcsys.NotHeld, match="gate"):
+        found.release()
+        found.release()
+    assert "gate" in repr(found)
+    found.close()
+    with pytest.raises(ipcsys.Closed):
+        found.acquire()
+
+
+def test_a_lock_destroyed_in_its_segment_is_gone_for_all_handles(segment):
+    lock, heard = segment.construct(Lock, "gate"), []
+    lock.acquire()
+
+    def wait():
+        try:
+            lock.acquire()
+        except ipcsys.ObjectGone as error:
+            heard.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.1)
+    segment.destroy("gate")
+    thread.join(5)
+    assert len(heard) == 1
+    other = segment.construct(Lock, "other")
+    for call in (lock.acquire, lock.release, lock.locked, lock.__enter__, lock.__reduce__):
+        with pytest.raises(ipcsys.ObjectGone):
+            call()
+    assert not other.locked() and other.acquire(False)
+
+
+def test_a_lock_of_an_undone_transaction_is_gone(segment):
+    with pytest.raises(ZeroDivisionError), segment.transaction():
+        lock = segment.construct(Lock, "gate")
+        assert lock.acquire(False)
+        raise ZeroDivisionError
+    with pytest.raises(ipcsys.ObjectGone):
+        lock.acquire()
+    assert segment.find("gate") is None
+    lock.close()
+
+
+def test_an_event_in_a_segment_is_an_event(segment):
+    event = segment.find_or_construct(ipcsys.Event, "start")
+    assert event.wait(0.01) is False
+    segment.find("start").set()
+    assert event.wait() and event.is_set()
+    with pytest.raises(ipcsys.MismatchError, match="Event"):
+        Lock(name="start", segment=segment)
+    with pytest.raises(ValueError):
+        Lock(segment=segment)
+    with pytest.raises(ValueError):
+        Lock(name="gate", namespace="elsewhere", segment=segment)
+    with pytest.raises(TypeError):
+        Lock(name="gate", segment=5)
+    segment.destroy("start")
+    with pytest.raises(ipcsys.ObjectGone):
+        event.set()
+
+
+def test_a_lock_keeps_its_segment_mapped():
+    segment = ipcsys.Segment("yard", size="1 MiB")
+    lock = segment.construct(Lock, "gate")
+    segment.close()
+    del segment
+    gc.collect()
+    assert lock.acquire(False)
+    lock.close()
+    gc.collect()
+    ipcsys.Segment.remove("yard")
