@@ -122,7 +122,8 @@ walk(const ips_deque *deque, const look *at, ips_snapshot *out)
     }
     for (uint64_t i = 0; i < now.length; i++) {
         ips_slot_value value;
-        if (!ips_ring_value(deque->segment, &ring, now.head + i, &value) || !steady(deque, at)) {
+        if (!ips_ring_value(deque->segment, &ring, now.head + i, &value) || !steady(deque, at) ||
+            !ips_snapshot_is_sane(out, deque->segment)) {
             return BROKEN;
         }
         int status = ips_snapshot_add(out, value.bytes, value.size, value.kind);

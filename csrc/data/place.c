@@ -113,7 +113,8 @@ ips_place_walk(const ips_map *map, unsigned what, const ips_map_versions *seen, 
         }
         cursor = LOAD(item.shm->after);
         /* Sizes and links are believed only while the version holds. */
-        if (seen != NULL && !ips_read_ok(map->segment, map->offset, seen->root)) {
+        if ((seen != NULL && !ips_read_ok(map->segment, map->offset, seen->root)) ||
+            !ips_snapshot_is_sane(out, map->segment)) {
             return IPS_PLACE_BROKEN;
         }
         int status = add_item(map, &item, what, seen, out);

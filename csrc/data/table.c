@@ -86,6 +86,9 @@ ips_table_rebuild(ips_segment *segment, const ips_table *old, uint64_t items, ui
     ips_offset *out)
 {
     ips_table fresh;
+    if (items > old->mask) {
+        return ips_fail(IPS_ECORRUPT, "a map has more items than its table has slots");
+    }
     int status = ips_table_create(segment, ips_table_slots_for(items + more), out);
     if (status < 0) {
         return status;

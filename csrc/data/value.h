@@ -72,6 +72,14 @@ void ips_snapshot_clear(ips_snapshot *snapshot);
 /* `size` more bytes at the end, NULL (noted IPS_ENOMEM) where there is no memory. */
 uint8_t *ips_snapshot_extend(ips_snapshot *snapshot, size_t size);
 
+/* Sound bytes never give a snapshot larger than this: each lies in the
+ * segment once, and a record adds less than it takes there. */
+static inline bool
+ips_snapshot_is_sane(const ips_snapshot *snapshot, ips_segment *segment)
+{
+    return snapshot->size <= 2 * ips_segment_object(segment)->max_size;
+}
+
 /* Each record: a word of size and kind, then the bytes, padded to 8.  From
  * shared memory, 8-aligned, that may be changing; or from private bytes. */
 IPS_MUST_CHECK int ips_snapshot_put(ips_snapshot *snapshot, const void *bytes, size_t size,
