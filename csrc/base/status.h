@@ -30,6 +30,7 @@
     X(FULL,     Full,                 "the queue is full")                     \
     X(EMPTY,    Empty,                "the queue is empty")                    \
     X(TOOBIG,   TooLarge,             "larger than the limit")                 \
+    X(SHUTDOWN, ShutDown,             "the queue was shut down")               \
     X(CLOSED,   Closed,               "the object is closed")                  \
     X(GONE,     ObjectGone,           "the object no longer exists")           \
     X(INUSE,    InUse,                "live members use it")                   \

@@ -460,14 +460,11 @@ ips_object_backs(ips_object *object, uint64_t offset, uint64_t size)
 }
 
 int
-ips_object_grow(ips_object *object, uint64_t size)
+ips_object_back(ips_object *object, uint64_t from, uint64_t to)
 {
-    if (size > object->max_size) {
+    if (to > object->max_size) {
         return ips_fail(IPS_ENOSPACE, "'%s' may not grow beyond %llu bytes", title(object->name),
                         (unsigned long long)object->max_size);
-    }
-    if (ips_object_backs(object, 0, size)) {
-        return IPS_OK;
     }
     ips_owner me = ips_space_self(object->space);
     int folder, fd;
@@ -482,13 +479,25 @@ ips_object_grow(ips_object *object, uint64_t size)
     if (status < 0) {
         return status;
     }
-    status = ips_file_back(fd, facts.size, size);
+    status = ips_file_back(fd, from, to);
     ips_file_close(fd);
-    if (status == 0) {
-        /* relaxed: as in ips_object_backs. */
+    uint64_t size = to > facts.size ? to : facts.size;
+    /* relaxed: as in ips_object_backs. */
+    if (status == 0 && size > atomic_load_explicit(&object->backed, memory_order_relaxed)) {
         atomic_store_explicit(&object->backed, size, memory_order_relaxed);
     }
     return status;
+}
+
+int
+ips_object_grow(ips_object *object, uint64_t size)
+{
+    if (ips_object_backs(object, 0, size)) {
+        return IPS_OK;
+    }
+    /* relaxed: as in ips_object_backs; less than the truth does no harm. */
+    return ips_object_back(object, atomic_load_explicit(&object->backed, memory_order_relaxed),
+                           size);
 }
 
 bool

@@ -90,6 +90,12 @@ bool ips_object_backs(ips_object *object, uint64_t offset, uint64_t size);
  * IPS_ENOSPACE where memory is full or `size` > max_size. */
 IPS_MUST_CHECK int ips_object_grow(ips_object *object, uint64_t size);
 
+/* Back [from, to), whether or not the file reaches that far: for objects with
+ * tables that get memory piece by piece.  They note themselves, in shared
+ * bytes, which pieces have it: ips_object_backs and ips_object_grow know only
+ * how long the file is.  The caller holds the lock that orders growth. */
+IPS_MUST_CHECK int ips_object_back(ips_object *object, uint64_t from, uint64_t to);
+
 /* Remove a name.  Without `force`, IPS_EINUSE while live members hold it.
  * Holders keep a working object either way. */
 IPS_MUST_CHECK int ips_object_remove(ips_space *space, const char *name, bool force);

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Getting: look at the first message without a lock, prepare memory and copy,
+ * then take the lock and move the head, if it is still where it was.
+ *
+ * The head only grows, and what lies at or above it is never overwritten.  So
+ * a copy made after a look is good if the head, under the lock, is the one
+ * that the look saw; the copying may even happen inside the lock, and comes
+ * in any case before the release store of the new head. */
+#include <limits.h>
+
+#include "message/queue.h"
+#include "os/clock.h"
+
+/* Looks that others may spoil before the caller is told. */
+#define LOOK_ATTEMPTS 4
+
+static uint32_t
+shutdown_of(const ips_queue *queue)
+{
+    /* acquire: pairs with the release in ips_queue_shut_down. */
+    return atomic_load_explicit(&queue->ring.shm->waits.shutdown, memory_order_acquire);
+}
+
+static int
+nothing_there(const ips_queue *queue)
+{
+    return shutdown_of(queue) == IPS_SHUTDOWN_NO
+               ? IPS_EEMPTY
+               : ips_fail(IPS_ESHUTDOWN, "queue '%s'", ips_ring_name(&queue->ring));
+}
+
+/* Read the record at out->head, below out->tail. */
+static int
+examine(ips_queue *queue, ips_look *out)
+{
+    int status = ips_ring_read(&queue->ring, out->head, out->tail, &out->record);
+    out->large = false;
+    if (status < 0) {
+        return status;
+    }
+    out->size = out->record.size;
+    if ((out->record.flags & IPS_RECORD_LARGE) != 0) {
+        ips_extents extents = {.size = 0};
+        status = ips_extents_find(&queue->ring, &out->record, &extents);
+        out->large = true;
+        out->size = extents.size;
+    }
+    return status;
+}
+
+int
+ips_queue_look(ips_queue *queue, ips_look *out)
+{
+    ips_queue_shm *shm = queue->ring.shm;
+    for (int attempt = 0; attempt < LOOK_ATTEMPTS; attempt++) {
+        /* acquire: a tail looked at later is no smaller; pairs with the
+         * release in move_head. */
+        out->head = atomic_load_explicit(&shm->consumers.head, memory_order_acquire);
+        /* acquire: whoever stored it had seen that tail; pairs with the
+         * release in move_head. */
+        out->tail = atomic_load_explicit(&shm->consumers.tail_seen, memory_order_acquire);
+        if (out->tail <= out->head) {
+            /* acquire: the records below it; pairs with ips_ring_publish. */
+            out->tail = atomic_load_explicit(&shm->producers.tail, memory_order_acquire);
+        }
+        if (out->tail == out->head || shutdown_of(queue) == IPS_SHUTDOWN_ALL) {
+            return nothing_there(queue);
+        }
+        int status = examine(queue, out);
+        if (status == 0 && !out->large) {
+            return status;
+        }
+        /* acquire: the loads above come before; pairs with the release of
+         * the head in move_head.  An unmoved head makes the finding true. */
+        atomic_thread_fence(memory_order_acquire);
+        if (atomic_load_explicit(&shm->consumers.head, memory_order_relaxed) == out->head) {
+            return status;
+        }
+    }
+    return IPS_EAGAIN;
+}
+
+int
+ips_queue_look_locked(ips_queue *queue, int64_t deadline, ips_look *out)
+{
+    int status = ips_queue_lock_consumers(queue, deadline);
+    if (status < 0) {
+        return status;
+    }
+    status = ips_queue_look(queue, out);
+    (void)ips_lock_leave(&queue->ring.shm->consumers.lock);
+    return status;
+}
+
+int
+ips_queue_look_further(ips_queue *queue, ips_look *look)
+{
+    ips_record next;
+    uint64_t position = look->record.next;
+    if (position >= look->tail) {
+        /* acquire: pairs with ips_ring_publish. */
+        look->tail = atomic_load_explicit(&queue->ring.shm->producers.tail, memory_order_acquire);
+    }
+    if (position >= look->tail ||
+        ips_ring_read(&queue->ring, position, look->tail, &next) < 0 ||
+        (next.flags & IPS_RECORD_LARGE) != 0) {
+        return IPS_EEMPTY; /* whatever it is, it will be the first one some time */
+    }
+    look->record = next;
+    look->size = next.size;
+    return IPS_OK;
+}
+
+/* --- taking --------------------------------------------------------------- */
+
+/* Take what was looked at; call with the lock. */
+static inline int
+move_head(ips_queue *queue, const ips_look *first, const ips_look *last)
+{
+    ips_consumers_shm *consumers = &queue->ring.shm->consumers;
+    /* relaxed: under the lock. */
+    if (atomic_load_explicit(&consumers->head, memory_order_relaxed) != first->head) {
+        return IPS_EMISMATCH;
+    }
+    if (atomic_load_explicit(&consumers->tail_seen, memory_order_relaxed) < last->tail) {
+        /* release: pairs with the acquire in ips_queue_look. */
+        atomic_store_explicit(&consumers->tail_seen, last->tail, memory_order_release);
+    }
+    /* release: our copying comes before producers overwrite; pairs with the
+     * acquire loads of the head in message/ring.c and message/units.c. */
+    atomic_store_explicit(&consumers->head, last->record.next, memory_order_release);
+    /* release: pairs with the acquire in ips_queue_size. */
+    atomic_store_explicit(&consumers->head_sequence, last->record.sequence + 1,
+                          memory_order_release);
+    return IPS_OK;
+}
+
+static inline void
+leave(ips_queue *queue, const ips_look *first, const ips_look *last)
+{
+    ips_queue_shm *shm = queue->ring.shm;
+    (void)ips_lock_leave(&shm->consumers.lock);
+    ips_fence_after_rmw(); /* pairs with the fence in ips_eventcount_prepare */
+    if (first->head / IPS_BLOCK != last->record.next / IPS_BLOCK) {
+        /* Room of a block's size: some wait for a little of it, some for more
+         * than that, so let all of them look. */
+        ips_eventcount_notify(&shm->waits.not_full, INT_MAX);
+    } else if (queue->ring.maxsize != 0) {
+        uint64_t taken = last->record.sequence - first->record.sequence + 1;
+        ips_eventcount_notify(&shm->waits.not_full, taken < INT_MAX ? (int)taken : INT_MAX);
+    }
+}
+
+static int
+take_held(ips_queue *queue, const ips_look *first, const ips_look *last)
+{
+    int status = move_head(queue, first, last);
+    if (status == 0) {
+        leave(queue, first, last);
+    } else {
+        (void)ips_lock_leave(&queue->ring.shm->consumers.lock);
+    }
+    return status;
+}
+
+int
+ips_queue_try_take(ips_queue *queue, const ips_look *first, const ips_look *last)
+{
+    ips_owner me = ips_space_self(queue->ring.space);
+    if (me == IPS_NOBODY || !ips_lock_try(&queue->ring.shm->consumers.lock, me)) {
+        return IPS_EAGAIN;
+    }
+    return take_held(queue, first, last);
+}
+
+int
+ips_queue_take(ips_queue *queue, const ips_look *first, const ips_look *last, int64_t deadline)
+{
+    int status = ips_queue_lock_consumers(queue, deadline);
+    return status < 0 ? status : take_held(queue, first, last);
+}
+
+int
+ips_queue_take_large(ips_queue *queue, const ips_look *look, void *to, int64_t deadline)
+{
+    ips_queue_shm *shm = queue->ring.shm;
+    int status = ips_queue_lock_consumers(queue, deadline);
+    if (status < 0) {
+        return status;
+    }
+    ips_extents extents;
+    /* relaxed: under the lock. */
+    if (atomic_load_explicit(&shm->consumers.head, memory_order_relaxed) != look->head) {
+        status = IPS_EMISMATCH;
+    } else {
+        status = ips_extents_find(&queue->ring, &look->record, &extents);
+    }
+    if (status == 0 && extents.size != look->size) {
+        status = IPS_EMISMATCH; /* damaged bytes; the next look will tell */
+    }
+    if (status < 0) {
+        (void)ips_lock_leave(&shm->consumers.lock);
+        return status;
+    }
+    ips_extents_adopt(&queue->ring, &extents, ips_space_self(queue->ring.space));
+    status = take_held(queue, look, look);
+    ips_extents_copy(&queue->ring, &extents, to);
+    ips_extents_let_go(&queue->ring, &extents);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with ips_eventcount_prepare */
+    ips_eventcount_notify(&shm->waits.not_full, INT_MAX);
+    return status;
+}
+
+/* --- waiting -------------------------------------------------------------- */
+
+static bool
+has_news(const ips_queue *queue)
+{
+    const ips_queue_shm *shm = queue->ring.shm;
+    /* relaxed: hints; whoever goes on looks again. */
+    return atomic_load_explicit(&shm->producers.tail, memory_order_relaxed) !=
+               atomic_load_explicit(&shm->consumers.head, memory_order_relaxed) ||
+           atomic_load_explicit(&shm->waits.shutdown, memory_order_relaxed) != IPS_SHUTDOWN_NO;
+}
+
+/* A consumer that polls the tail without rest takes its line from a producer
+ * at every store.  Between looks it rests, and the right length depends on
+ * the other side: a stream is best let run ahead (LONG_REST), an answer that
+ * we wait for is best taken at once (SHORT_REST).  So every PROBE_EVERY-th
+ * wait rests long, and a stream shows itself by how much then lies there. */
+#define SHORT_REST 4u
+#define LONG_REST 50u
+#define PROBE_EVERY 32u
+#define STREAM_BYTES 256u
+
+static void
+rest_for(uint32_t pauses)
+{
+    for (uint32_t i = 0; i < pauses; i++) {
+        ips_pause();
+    }
+}
+
+static void
+learn(ips_queue *queue)
+{
+    const ips_queue_shm *shm = queue->ring.shm;
+    /* relaxed: hints of this process. */
+    uint64_t waiting = atomic_load_explicit(&shm->producers.tail, memory_order_relaxed) -
+                       atomic_load_explicit(&shm->consumers.head, memory_order_relaxed);
+    atomic_store_explicit(&queue->rest, waiting >= STREAM_BYTES ? LONG_REST : SHORT_REST,
+                          memory_order_relaxed);
+}
+
+static bool
+spin(ips_queue *queue, int64_t deadline)
+{
+    int64_t budget = ips_spin_budget();
+    int64_t now = ips_now();
+    if (budget == 0 || deadline <= now) {
+        return false;
+    }
+    int64_t until = deadline - now < budget ? deadline : now + budget;
+    /* relaxed: hints of this process. */
+    uint32_t rest = atomic_load_explicit(&queue->rest, memory_order_relaxed);
+    uint32_t waits = atomic_load_explicit(&queue->waits, memory_order_relaxed);
+    atomic_store_explicit(&queue->waits, waits + 1, memory_order_relaxed);
+    bool probing = rest == LONG_REST || waits % PROBE_EVERY == 0;
+    rest = probing ? LONG_REST : SHORT_REST;
+    do {
+        rest_for(rest);
+        if (has_news(queue)) {
+            if (probing) {
+                learn(queue);
+            }
+            return true;
+        }
+    } while (ips_now() < until);
+    return false;
+}
+
+int
+ips_queue_await(ips_queue *queue, int64_t deadline)
+{
+    ips_eventcount_shm *event = &queue->ring.shm->waits.not_empty;
+    if (has_news(queue) || (deadline != IPS_AT_ONCE && spin(queue, deadline))) {
+        return IPS_OK;
+    }
+    for (;;) {
+        uint32_t key = ips_eventcount_prepare(event);
+        if (has_news(queue)) {
+            return IPS_OK;
+        }
+        int status = ips_eventcount_wait(event, key, queue->ring.space, IPS_NOBODY, deadline);
+        if (status < 0) {
+            /* Hand on a wake-up that may have been ours. */
+            ips_eventcount_notify(event, 1);
+            return status;
+        }
+        if (has_news(queue)) {
+            return IPS_OK;
+        }
+    }
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Putting.  One store of the tail publishes; what comes before it is undone
+ * by being forgotten (message/layout.h). */
+#include <limits.h>
+#include <string.h>
+
+#include "message/queue.h"
+#include "os/clock.h"
+
+/* Bytes that one hold of the lock may copy. */
+#define HOLD_BYTES 65536u
+
+int
+ips_queue_admits(const ips_queue *queue, uint64_t size)
+{
+    const ips_ring *ring = &queue->ring;
+    uint64_t limit = ips_largest_message(ring);
+    if (ring->max_message != 0 && ring->max_message < limit) {
+        limit = ring->max_message;
+    }
+    return size <= limit ? IPS_OK
+                         : ips_fail(IPS_ETOOBIG, "a message of %llu bytes; queue '%s' takes at "
+                                    "most %llu: make it with a larger %s",
+                                    (unsigned long long)size, ips_ring_name(ring),
+                                    (unsigned long long)limit,
+                                    limit == ring->max_message ? "max_message" : "max_bytes");
+}
+
+/* Is there room for message number `sequence`?  Asks the consumers' line only
+ * where the last answer no longer will do. */
+static bool
+within_maxsize(ips_ring *ring, uint64_t sequence)
+{
+    ips_producers_shm *producers = &ring->shm->producers;
+    /* relaxed: a cache, under the lock. */
+    uint64_t got = atomic_load_explicit(&producers->head_seen, memory_order_relaxed);
+    if (sequence - got < ring->maxsize) {
+        return true;
+    }
+    /* relaxed: only the count; blocks are given away by the head alone. */
+    got = atomic_load_explicit(&ring->shm->consumers.head_sequence, memory_order_relaxed);
+    atomic_store_explicit(&producers->head_seen, got, memory_order_relaxed);
+    return sequence - got < ring->maxsize;
+}
+
+static inline int
+admit(ips_ring *ring, uint64_t sequence)
+{
+    /* relaxed: changed under the lock we hold. */
+    if (__builtin_expect(atomic_load_explicit(&ring->shm->waits.shutdown, memory_order_relaxed) !=
+                             IPS_SHUTDOWN_NO, 0)) {
+        return ips_fail(IPS_ESHUTDOWN, "queue '%s'", ips_ring_name(ring));
+    }
+    return ring->maxsize == 0 || within_maxsize(ring, sequence) ? IPS_OK : IPS_EFULL;
+}
+
+/* Put what goes in now; call with the lock. */
+static int
+put_held(ips_ring *ring, const ips_message *messages, uint32_t count, bool patient, uint32_t *done)
+{
+    ips_producers_shm *producers = &ring->shm->producers;
+    /* relaxed: under the lock. */
+    uint64_t tail = atomic_load_explicit(&producers->tail, memory_order_relaxed);
+    uint64_t sequence = atomic_load_explicit(&producers->tail_sequence, memory_order_relaxed);
+    const uint64_t start = tail;
+    uint64_t published = tail;
+    ips_spot spot = {tail, NULL}; /* valid once `at` is set: the tail's block */
+    int status = IPS_OK;
+    while (*done < count) {
+        const ips_message *message = &messages[*done];
+        if (message->size > IPS_INLINE_MAX || tail - start > HOLD_BYTES) {
+            status = IPS_EAGAIN;
+            break;
+        }
+        uint64_t need = ips_record_need(message->size);
+        status = admit(ring, sequence);
+        if (status < 0) {
+            break;
+        }
+        uint64_t offset = tail % IPS_BLOCK;
+        if (spot.at == NULL || offset == 0 || offset + need > IPS_BLOCK) {
+            if (published != tail) { /* a block is opened from the published tail */
+                ips_ring_publish(ring, tail, sequence);
+                published = tail;
+            }
+            status = ips_ring_reserve(ring, tail, need, patient, &spot);
+            if (status < 0) {
+                break;
+            }
+        }
+        ips_record_fill(spot.at,
+                        ips_record_word((uint32_t)message->size, message->kind, 0), sequence);
+        memcpy(spot.at + sizeof(ips_record_shm), message->bytes, message->size);
+        tail = spot.position + need;
+        spot = (ips_spot){tail, spot.at + need};
+        sequence++;
+        ++*done;
+    }
+    if (published != tail) {
+        ips_ring_publish(ring, tail, sequence);
+    }
+    return status;
+}
+
+static inline void
+leave(ips_queue *queue, uint32_t put)
+{
+    ips_queue_shm *shm = queue->ring.shm;
+    (void)ips_lock_leave(&shm->producers.lock);
+    if (put != 0) {
+        ips_fence_after_rmw(); /* pairs with the fence in ips_eventcount_prepare */
+        ips_eventcount_notify(&shm->waits.not_empty, put < INT_MAX ? (int)put : INT_MAX);
+    }
+}
+
+int
+ips_queue_try_put(ips_queue *queue, const ips_message *messages, uint32_t count, uint32_t *done)
+{
+    ips_owner me = ips_space_self(queue->ring.space);
+    if (me == IPS_NOBODY || !ips_lock_try(&queue->ring.shm->producers.lock, me)) {
+        return IPS_EAGAIN;
+    }
+    uint32_t before = *done;
+    int status = put_held(&queue->ring, messages, count, false, done);
+    leave(queue, *done - before);
+    return status;
+}
+
+/* --- waiting for room ----------------------------------------------------- */
+
+typedef struct {
+    ips_queue *queue;
+    uint64_t head; /* as it was when there was no room */
+    uint32_t key;
+    bool spun, armed, parked;
+} room_wait;
+
+static bool
+head_moved(void *context)
+{
+    const room_wait *wait = context;
+    /* relaxed: a hint to try again. */
+    return atomic_load_explicit(&wait->queue->ring.shm->consumers.head, memory_order_relaxed) !=
+           wait->head;
+}
+
+/* One step: mend, or spin, or announce ourselves, or park; then try again. */
+static int
+await_room(room_wait *wait, int64_t deadline)
+{
+    ips_queue_shm *shm = wait->queue->ring.shm;
+    if (ips_queue_heal(wait->queue, wait->parked)) {
+        return IPS_OK; /* a dead consumer's count made it look full */
+    }
+    if (deadline == IPS_AT_ONCE) {
+        return IPS_ETIMEOUT;
+    }
+    if (!wait->spun) {
+        wait->spun = true;
+        /* relaxed: as in head_moved. */
+        wait->head = atomic_load_explicit(&shm->consumers.head, memory_order_relaxed);
+        if (ips_spin_until(head_moved, wait, deadline)) {
+            return IPS_OK;
+        }
+    }
+    if (!wait->armed) {
+        wait->armed = true;
+        wait->key = ips_eventcount_prepare(&shm->waits.not_full);
+        return IPS_OK;
+    }
+    wait->armed = false;
+    wait->parked = true;
+    return ips_eventcount_wait(&shm->waits.not_full, wait->key, wait->queue->ring.space,
+                               ips_lock_owner(&shm->consumers.lock), deadline);
+}
+
+/* --- large messages ------------------------------------------------------- */
+
+static int
+claim_large(ips_queue *queue, uint64_t size, int64_t deadline, ips_extents *out)
+{
+    ips_ring *ring = &queue->ring;
+    ips_producers_shm *producers = &ring->shm->producers;
+    int status = ips_queue_lock_producers(queue, deadline);
+    if (status < 0) {
+        return status;
+    }
+    /* relaxed: under the lock. */
+    uint64_t tail = atomic_load_explicit(&producers->tail, memory_order_relaxed);
+    uint64_t sequence = atomic_load_explicit(&producers->tail_sequence, memory_order_relaxed);
+    status = admit(ring, sequence);
+    if (status == 0) {
+        status = ips_extents_claim(ring, tail, size, ips_space_self(ring->space), out);
+    }
+    leave(queue, 0);
+    return status;
+}
+
+static int
+publish_large_held(ips_ring *ring, const ips_extents *extents, uint8_t kind)
+{
+    ips_producers_shm *producers = &ring->shm->producers;
+    ips_large_shm large;
+    uint32_t size = ips_extents_describe(extents, &large);
+    uint64_t need = ips_record_need(size);
+    /* relaxed: under the lock. */
+    uint64_t tail = atomic_load_explicit(&producers->tail, memory_order_relaxed);
+    uint64_t sequence = atomic_load_explicit(&producers->tail_sequence, memory_order_relaxed);
+    ips_spot spot;
+    int status = admit(ring, sequence);
+    if (status == 0) {
+        status = ips_ring_reserve(ring, tail, need, true, &spot);
+    }
+    if (status == 0) {
+        ips_record_fill(spot.at, ips_record_word(size, kind, IPS_RECORD_LARGE), sequence);
+        memcpy(spot.at + sizeof(ips_record_shm), &large, size);
+        ips_extents_place(ring, extents, spot.position);
+        ips_ring_publish(ring, spot.position + need, sequence + 1);
+        ips_extents_disown(ring, extents);
+    }
+    return status;
+}
+
+/* Publish what was filled, or give its units up. */
+static int
+publish_large(room_wait *wait, const ips_extents *extents, uint8_t kind, int64_t deadline)
+{
+    ips_queue *queue = wait->queue;
+    int status;
+    do {
+        status = ips_queue_lock_producers(queue, deadline);
+        if (status < 0) {
+            break;
+        }
+        status = publish_large_held(&queue->ring, extents, kind);
+        leave(queue, status == 0 ? 1 : 0);
+        if (status == IPS_EFULL) {
+            status = await_room(wait, deadline);
+            status = status == 0 ? IPS_EAGAIN : status;
+        }
+    } while (status == IPS_EAGAIN);
+    if (status < 0) {
+        ips_extents_disown(&queue->ring, extents);
+        atomic_thread_fence(memory_order_seq_cst); /* pairs with ips_eventcount_prepare */
+        ips_eventcount_notify(&queue->ring.shm->waits.not_full, INT_MAX);
+    }
+    return status;
+}
+
+static int
+put_large(room_wait *wait, const ips_message *message, int64_t deadline)
+{
+    ips_extents extents;
+    int status = claim_large(wait->queue, message->size, deadline, &extents);
+    if (status < 0) {
+        return status;
+    }
+    ips_extents_fill(&wait->queue->ring, &extents, message->bytes);
+    return publish_large(wait, &extents, message->kind, deadline);
+}
+
+/* --- the blocking put ----------------------------------------------------- */
+
+static int
+put_once(room_wait *wait, const ips_message *messages, uint32_t count, int64_t deadline,
+         uint32_t *done)
+{
+    ips_queue *queue = wait->queue;
+    if (messages[*done].size > IPS_INLINE_MAX) {
+        int status = put_large(wait, &messages[*done], deadline);
+        *done += status == 0;
+        return status;
+    }
+    int status = ips_queue_lock_producers(queue, deadline);
+    if (status < 0) {
+        return status;
+    }
+    uint32_t before = *done;
+    status = put_held(&queue->ring, messages, count, true, done);
+    leave(queue, *done - before);
+    return status;
+}
+
+int
+ips_queue_put(ips_queue *queue, const ips_message *messages, uint32_t count, int64_t deadline,
+              uint32_t *done)
+{
+    room_wait wait = {.queue = queue};
+    int status = IPS_OK;
+    while (*done < count) {
+        uint32_t before = *done;
+        status = put_once(&wait, messages, count, deadline, done);
+        if (*done != before) {
+            wait.spun = wait.armed = wait.parked = false;
+        }
+        if (status == 0 || status == IPS_EAGAIN) {
+            continue;
+        }
+        if (status == IPS_EFULL) {
+            status = await_room(&wait, deadline);
+        }
+        if (status < 0) {
+            break;
+        }
+    }
+    if (*done < count && wait.parked) { /* hand on a wake-up that may have been ours */
+        ips_eventcount_notify(&queue->ring.shm->waits.not_full, 1);
+    }
+    return *done == count ? IPS_OK : status;
+}

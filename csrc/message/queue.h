@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A queue of messages between any number of producers and consumers.
+ *
+ * What a put returned from is there for the next get, whoever dies.  A killed
+ * consumer loses at most the messages it was taking in that very call.
+ *
+ * Functions named try_ never wait, never call the system and never do what
+ * takes long: they say IPS_EAGAIN instead, and may be called with the GIL.
+ * The others may park and are called without it. */
+#ifndef IPS_MESSAGE_QUEUE_H
+#define IPS_MESSAGE_QUEUE_H
+
+#include "message/extent.h"
+#include "message/ring.h"
+
+typedef struct {
+    ips_ring ring;
+    /* How long an empty consumer rests between looks at the tail; adapted to
+     * what it finds (see ips_queue_await).  Hints of this process. */
+    _Atomic uint32_t rest;
+    _Atomic uint32_t waits;
+} ips_queue;
+
+typedef struct {
+    uint64_t maxsize;     /* messages; 0: any number */
+    uint64_t max_bytes;   /* of the file's area; 0: half of what tmpfs has free */
+    uint64_t max_message; /* bytes of one message; 0: no limit of its own */
+    bool cleanup_last;
+} ips_queue_options;
+
+typedef struct {
+    const void *bytes;
+    uint64_t size;
+    uint8_t kind; /* the caller's; given back with the bytes */
+} ips_message;
+
+/* Create or open.  Limits are the creator's. */
+IPS_MUST_CHECK int ips_queue_open(ips_space *space, const char *name, ips_open_mode mode,
+    const ips_queue_options *options, ips_queue *out);
+/* From a ticket of ips_object_ticket(queue->ring.object). */
+IPS_MUST_CHECK int ips_queue_redeem(ips_space *space, const char *ticket, ips_queue *out);
+/* Give up this handle; nobody may be inside a call. */
+void ips_queue_close(ips_queue *queue);
+
+/* --- putting --- */
+
+/* Put messages in order, `*done` first: raises *done as they go in.  0 when
+ * all are in; else IPS_EFULL (nothing noted), IPS_EAGAIN, IPS_ESHUTDOWN, ... */
+IPS_MUST_CHECK int ips_queue_try_put(ips_queue *queue, const ips_message *messages, uint32_t count,
+    uint32_t *done);
+/* The same, waiting for room until `deadline` (IPS_ETIMEOUT, IPS_EINTR). */
+IPS_MUST_CHECK int ips_queue_put(ips_queue *queue, const ips_message *messages, uint32_t count,
+    int64_t deadline, uint32_t *done);
+/* Can a message of `size` bytes ever be put?  0 or IPS_ETOOBIG. */
+IPS_MUST_CHECK int ips_queue_admits(const ips_queue *queue, uint64_t size);
+
+/* --- getting: look, prepare memory, take --- */
+
+typedef struct {
+    uint64_t head;     /* where the head was, to be found there again */
+    uint64_t tail;     /* a tail it lay below */
+    uint64_t size;     /* of the message */
+    ips_record record;
+    bool large;
+} ips_look;
+
+/* Look at the first message without taking it.  0, IPS_EEMPTY, IPS_EAGAIN
+ * (others took it under our eyes), IPS_ESHUTDOWN (empty, and nothing comes). */
+IPS_MUST_CHECK int ips_queue_look(ips_queue *queue, ips_look *out);
+/* The same with the consumers' lock for a moment: never IPS_EAGAIN. */
+IPS_MUST_CHECK int ips_queue_look_locked(ips_queue *queue, int64_t deadline, ips_look *out);
+/* The message behind `look`, as long as it is published: turns *look into it.
+ * IPS_EEMPTY at the end, or where a look would have to wait for it. */
+IPS_MUST_CHECK int ips_queue_look_further(ips_queue *queue, ips_look *look);
+
+/* Copy a message that is not large; void unless a take then succeeds. */
+static inline void
+ips_look_copy(const ips_look *look, void *to)
+{
+    ips_copy_racing(to, look->record.payload, look->record.size);
+}
+
+/* Take all from `first` to `last` (the same look for one message): 0, and the
+ * copies made after the looks are good; IPS_EMISMATCH (nothing noted) where
+ * others took some, and nothing happened; IPS_EAGAIN. */
+IPS_MUST_CHECK int ips_queue_try_take(ips_queue *queue, const ips_look *first,
+    const ips_look *last);
+IPS_MUST_CHECK int ips_queue_take(ips_queue *queue, const ips_look *first, const ips_look *last,
+    int64_t deadline);
+/* Take a large message and copy it. */
+IPS_MUST_CHECK int ips_queue_take_large(ips_queue *queue, const ips_look *look, void *to,
+    int64_t deadline);
+
+/* Wait until there is something to look at, or the queue was shut down: 0,
+ * IPS_ETIMEOUT or IPS_EINTR. */
+IPS_MUST_CHECK int ips_queue_await(ips_queue *queue, int64_t deadline);
+
+/* --- the rest --- */
+
+/* Mend what holders of the two locks left at their death; true if any had.
+ * `thorough` as in ips_member_lives. */
+bool ips_queue_heal(ips_queue *queue, bool thorough);
+
+/* Take a lock and mend what its dead holder left; with IPS_AT_ONCE, wait for
+ * a living one a moment all the same. */
+IPS_MUST_CHECK int ips_queue_lock_producers(ips_queue *queue, int64_t deadline);
+IPS_MUST_CHECK int ips_queue_lock_consumers(ips_queue *queue, int64_t deadline);
+
+uint64_t ips_queue_size(ips_queue *queue); /* messages in it */
+/* Would the smallest message have to wait? */
+IPS_MUST_CHECK int ips_queue_is_full(ips_queue *queue, int64_t deadline, bool *full);
+/* One message more is done; IPS_EMISMATCH where all were already. */
+IPS_MUST_CHECK int ips_queue_task_done(ips_queue *queue);
+/* Wait until all messages put so far and meanwhile are done. */
+IPS_MUST_CHECK int ips_queue_join(ips_queue *queue, int64_t deadline);
+/* No more puts; gets until it is empty, or none (`immediately`: what is there
+ * is dropped and counts as done).  IPS_EAGAIN by `deadline`: drop again. */
+IPS_MUST_CHECK int ips_queue_shut_down(ips_queue *queue, bool immediately, int64_t deadline);
+
+/* Invariants, one report for each that does not hold; IPS_ECORRUPT if any, or
+ * IPS_ETIMEOUT where a lock was not to be had. */
+IPS_MUST_CHECK int ips_queue_check(ips_queue *queue, int64_t deadline,
+    void (*report)(const char *line, void *context), void *context);
+
+#endif
