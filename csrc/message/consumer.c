@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Getting: look at the first message without a lock, prepare memory and copy,
- * then take the lock and move the head, if it is still where it was.
+/* Getting: look at the first message without a lock, prepare memory for it,
+ * then take the lock, copy and move the head, if it is still where the look
+ * saw it.
  *
- * The head only grows, and what lies at or above it is never overwritten.  So
- * a copy made after a look is good if the head, under the lock, is the one
- * that the look saw; the copying may even happen inside the lock, and comes
- * in any case before the release store of the new head. */
+ * The head only grows, and what lies at or above it is never overwritten: so
+ * an unmoved head makes a look true, and a look that was wrong is found out.
+ * Memory is there and failures are known before the head moves. */
 #include <limits.h>
+#include <string.h>
 
 #include "message/queue.h"
 #include "os/clock.h"
@@ -29,51 +30,44 @@ nothing_there(const ips_queue *queue)
                : ips_fail(IPS_ESHUTDOWN, "queue '%s'", ips_ring_name(&queue->ring));
 }
 
-/* Read the record at out->head, below out->tail. */
+/* Where head and tail are, as far as they matter: 0 if something lies there. */
 static int
-examine(ips_queue *queue, ips_look *out)
+find_ends(ips_queue *queue, ips_look *out)
 {
-    int status = ips_ring_read(&queue->ring, out->head, out->tail, &out->record);
-    out->large = false;
-    if (status < 0) {
-        return status;
+    ips_queue_shm *shm = queue->ring.shm;
+    /* acquire: a tail looked at later is no smaller; pairs with the release in
+     * move_head. */
+    out->head = atomic_load_explicit(&shm->consumers.head, memory_order_acquire);
+    /* acquire: whoever stored it had seen that tail; pairs with the release in
+     * move_head. */
+    out->tail = atomic_load_explicit(&shm->consumers.tail_seen, memory_order_acquire);
+    if (out->tail <= out->head) {
+        /* acquire: the records below it; pairs with ips_ring_publish. */
+        out->tail = atomic_load_explicit(&shm->producers.tail, memory_order_acquire);
     }
-    out->size = out->record.size;
-    if ((out->record.flags & IPS_RECORD_LARGE) != 0) {
-        ips_extents extents = {.size = 0};
-        status = ips_extents_find(&queue->ring, &out->record, &extents);
-        out->large = true;
-        out->size = extents.size;
-    }
-    return status;
+    bool any = out->tail != out->head && shutdown_of(queue) != IPS_SHUTDOWN_ALL;
+    return any ? IPS_OK : nothing_there(queue);
 }
 
 int
 ips_queue_look(ips_queue *queue, ips_look *out)
 {
-    ips_queue_shm *shm = queue->ring.shm;
+    out->large = false;
     for (int attempt = 0; attempt < LOOK_ATTEMPTS; attempt++) {
-        /* acquire: a tail looked at later is no smaller; pairs with the
-         * release in move_head. */
-        out->head = atomic_load_explicit(&shm->consumers.head, memory_order_acquire);
-        /* acquire: whoever stored it had seen that tail; pairs with the
-         * release in move_head. */
-        out->tail = atomic_load_explicit(&shm->consumers.tail_seen, memory_order_acquire);
-        if (out->tail <= out->head) {
-            /* acquire: the records below it; pairs with ips_ring_publish. */
-            out->tail = atomic_load_explicit(&shm->producers.tail, memory_order_acquire);
-        }
-        if (out->tail == out->head || shutdown_of(queue) == IPS_SHUTDOWN_ALL) {
-            return nothing_there(queue);
-        }
-        int status = examine(queue, out);
-        if (status == 0 && !out->large) {
+        int status = find_ends(queue, out);
+        if (status < 0) {
             return status;
         }
-        /* acquire: the loads above come before; pairs with the release of
-         * the head in move_head.  An unmoved head makes the finding true. */
+        status = ips_ring_read(&queue->ring, out->head, out->tail, &out->record);
+        out->size = out->record.size;
+        if (status == 0) {
+            return (out->record.flags & IPS_RECORD_LARGE) == 0 ? IPS_OK : IPS_EAGAIN;
+        }
+        /* acquire: the loads above come before; pairs with the release in
+         * move_head.  Damaged only if the head is where it was. */
         atomic_thread_fence(memory_order_acquire);
-        if (atomic_load_explicit(&shm->consumers.head, memory_order_relaxed) == out->head) {
+        if (atomic_load_explicit(&queue->ring.shm->consumers.head, memory_order_relaxed) ==
+            out->head) {
             return status;
         }
     }
@@ -87,7 +81,17 @@ ips_queue_look_locked(ips_queue *queue, int64_t deadline, ips_look *out)
     if (status < 0) {
         return status;
     }
-    status = ips_queue_look(queue, out);
+    status = find_ends(queue, out);
+    if (status == 0) {
+        status = ips_ring_read(&queue->ring, out->head, out->tail, &out->record);
+        out->size = out->record.size;
+        out->large = status == 0 && (out->record.flags & IPS_RECORD_LARGE) != 0;
+    }
+    if (status == 0 && out->large) {
+        ips_extents extents = {.size = 0};
+        status = ips_extents_find(&queue->ring, &out->record, &extents);
+        out->size = extents.size;
+    }
     (void)ips_lock_leave(&queue->ring.shm->consumers.lock);
     return status;
 }
@@ -113,17 +117,13 @@ ips_queue_look_further(ips_queue *queue, ips_look *look)
 
 /* --- taking --------------------------------------------------------------- */
 
-/* Take what was looked at; call with the lock. */
-static inline int
-move_head(ips_queue *queue, const ips_look *first, const ips_look *last)
+/* The commit: all up to `last` is taken.  Call with the lock. */
+static inline void
+move_head(ips_consumers_shm *consumers, const ips_look *last)
 {
-    ips_consumers_shm *consumers = &queue->ring.shm->consumers;
     /* relaxed: under the lock. */
-    if (atomic_load_explicit(&consumers->head, memory_order_relaxed) != first->head) {
-        return IPS_EMISMATCH;
-    }
     if (atomic_load_explicit(&consumers->tail_seen, memory_order_relaxed) < last->tail) {
-        /* release: pairs with the acquire in ips_queue_look. */
+        /* release: pairs with the acquire in find_ends. */
         atomic_store_explicit(&consumers->tail_seen, last->tail, memory_order_release);
     }
     /* release: our copying comes before producers overwrite; pairs with the
@@ -132,7 +132,6 @@ move_head(ips_queue *queue, const ips_look *first, const ips_look *last)
     /* release: pairs with the acquire in ips_queue_size. */
     atomic_store_explicit(&consumers->head_sequence, last->record.sequence + 1,
                           memory_order_release);
-    return IPS_OK;
 }
 
 static inline void
@@ -152,32 +151,41 @@ leave(ips_queue *queue, const ips_look *first, const ips_look *last)
 }
 
 static int
-take_held(ips_queue *queue, const ips_look *first, const ips_look *last)
+take_held(ips_queue *queue, const ips_take *take)
 {
-    int status = move_head(queue, first, last);
-    if (status == 0) {
-        leave(queue, first, last);
-    } else {
-        (void)ips_lock_leave(&queue->ring.shm->consumers.lock);
+    ips_consumers_shm *consumers = &queue->ring.shm->consumers;
+    /* relaxed: under the lock. */
+    if (atomic_load_explicit(&consumers->head, memory_order_relaxed) != take->first->head) {
+        (void)ips_lock_leave(&consumers->lock);
+        return IPS_EMISMATCH;
     }
-    return status;
+    for (uint32_t i = 0; i < take->count; i++) {
+        memcpy(take->copies[i].to, take->copies[i].from, take->copies[i].size);
+    }
+    if (take->keep) {
+        (void)ips_lock_leave(&consumers->lock);
+        return IPS_OK;
+    }
+    move_head(consumers, take->last);
+    leave(queue, take->first, take->last);
+    return IPS_OK;
 }
 
 int
-ips_queue_try_take(ips_queue *queue, const ips_look *first, const ips_look *last)
+ips_queue_try_take(ips_queue *queue, const ips_take *take)
 {
     ips_owner me = ips_space_self(queue->ring.space);
     if (me == IPS_NOBODY || !ips_lock_try(&queue->ring.shm->consumers.lock, me)) {
         return IPS_EAGAIN;
     }
-    return take_held(queue, first, last);
+    return take_held(queue, take);
 }
 
 int
-ips_queue_take(ips_queue *queue, const ips_look *first, const ips_look *last, int64_t deadline)
+ips_queue_take(ips_queue *queue, const ips_take *take, int64_t deadline)
 {
     int status = ips_queue_lock_consumers(queue, deadline);
-    return status < 0 ? status : take_held(queue, first, last);
+    return status < 0 ? status : take_held(queue, take);
 }
 
 int
@@ -203,7 +211,8 @@ ips_queue_take_large(ips_queue *queue, const ips_look *look, void *to, int64_t d
         return status;
     }
     ips_extents_adopt(&queue->ring, &extents, ips_space_self(queue->ring.space));
-    status = take_held(queue, look, look);
+    move_head(&shm->consumers, look);
+    leave(queue, look, look);
     ips_extents_copy(&queue->ring, &extents, to);
     ips_extents_let_go(&queue->ring, &extents);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with ips_eventcount_prepare */

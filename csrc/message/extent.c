@@ -147,14 +147,12 @@ damaged(const ips_ring *ring, const ips_record *record)
 int
 ips_extents_find(const ips_ring *ring, const ips_record *record, ips_extents *out)
 {
-    uint64_t payload[sizeof(ips_large_shm) / 8];
+    ips_large_shm large;
     const uint32_t fixed = (uint32_t)offsetof(ips_large_shm, entry);
-    if (record->size < fixed || record->size > sizeof payload) {
+    if (record->size < fixed || record->size > sizeof large) {
         return damaged(ring, record);
     }
-    ips_copy_racing(payload, record->payload, record->size);
-    ips_large_shm large;
-    memcpy(&large, payload, record->size);
+    memcpy(&large, record->payload, record->size);
     if (large.count == 0 || large.count > IPS_FRAGMENTS ||
         record->size != fixed + large.count * (uint32_t)sizeof(uint32_t)) {
         return damaged(ring, record);

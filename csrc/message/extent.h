@@ -44,7 +44,8 @@ void ips_extents_place(const ips_ring *ring, const ips_extents *extents, uint64_
 /* Published, or given up before that. */
 void ips_extents_disown(const ips_ring *ring, const ips_extents *extents);
 
-/* What a LARGE record names.  Without the consumers' lock, as ips_ring_read. */
+/* What a LARGE record names.  From here on under the consumers' lock, but
+ * for copy and let go. */
 IPS_MUST_CHECK int ips_extents_find(const ips_ring *ring, const ips_record *record,
     ips_extents *out);
 void ips_extents_adopt(const ips_ring *ring, const ips_extents *extents, ips_owner me);

@@ -64,30 +64,37 @@ typedef struct {
     bool large;
 } ips_look;
 
-/* Look at the first message without taking it.  0, IPS_EEMPTY, IPS_EAGAIN
- * (others took it under our eyes), IPS_ESHUTDOWN (empty, and nothing comes). */
+/* Look at the first message without taking it.  0, IPS_EEMPTY, IPS_ESHUTDOWN
+ * (empty, and nothing comes), or IPS_EAGAIN: look with the lock, because
+ * others took it under our eyes, or because it is a large one. */
 IPS_MUST_CHECK int ips_queue_look(ips_queue *queue, ips_look *out);
 /* The same with the consumers' lock for a moment: never IPS_EAGAIN. */
 IPS_MUST_CHECK int ips_queue_look_locked(ips_queue *queue, int64_t deadline, ips_look *out);
 /* The message behind `look`, as long as it is published: turns *look into it.
- * IPS_EEMPTY at the end, or where a look would have to wait for it. */
+ * IPS_EEMPTY at the end, or where it is large. */
 IPS_MUST_CHECK int ips_queue_look_further(ips_queue *queue, ips_look *look);
 
-/* Copy a message that is not large; void unless a take then succeeds. */
-static inline void
-ips_look_copy(const ips_look *look, void *to)
-{
-    ips_copy_racing(to, look->record.payload, look->record.size);
-}
+/* Where the bytes of one message that is not large are to go. */
+typedef struct {
+    const uint8_t *from; /* the look's record.payload */
+    void *to;
+    uint64_t size;
+} ips_copy;
 
-/* Take all from `first` to `last` (the same look for one message): 0, and the
- * copies made after the looks are good; IPS_EMISMATCH (nothing noted) where
- * others took some, and nothing happened; IPS_EAGAIN. */
-IPS_MUST_CHECK int ips_queue_try_take(ips_queue *queue, const ips_look *first,
-    const ips_look *last);
-IPS_MUST_CHECK int ips_queue_take(ips_queue *queue, const ips_look *first, const ips_look *last,
-    int64_t deadline);
-/* Take a large message and copy it. */
+/* Copies, and the taking of all messages from `first` to `last`; all or
+ * nothing, and only if the head is still where `first` saw it. */
+typedef struct {
+    const ips_look *first;
+    const ips_look *last;
+    const ips_copy *copies;
+    uint32_t count;
+    bool keep; /* copy only: the messages stay */
+} ips_take;
+
+/* 0; IPS_EMISMATCH (nothing noted) where others took some; IPS_EAGAIN. */
+IPS_MUST_CHECK int ips_queue_try_take(ips_queue *queue, const ips_take *take);
+IPS_MUST_CHECK int ips_queue_take(ips_queue *queue, const ips_take *take, int64_t deadline);
+/* Take a large message and copy it; IPS_EMISMATCH as above. */
 IPS_MUST_CHECK int ips_queue_take_large(ips_queue *queue, const ips_look *look, void *to,
     int64_t deadline);
 

@@ -132,6 +132,7 @@ static uint32_t
 find(const ips_ring *ring, uint32_t from, uint32_t backed, uint32_t limit, bool owned)
 {
     uint64_t flip = owned ? 0 : ~UINT64_C(0);
+    uint32_t beyond = from > backed ? from : backed;
     while (from < backed) {
         uint64_t word = (ring->owned[from / 64] ^ flip) >> (from % 64);
         if (word != 0) {
@@ -141,7 +142,7 @@ find(const ips_ring *ring, uint32_t from, uint32_t backed, uint32_t limit, bool 
         from += 64 - from % 64;
     }
     if (from >= backed) {
-        from = owned ? limit : backed;
+        from = owned ? limit : beyond;
     }
     return from < limit ? from : limit;
 }
