@@ -336,7 +336,7 @@ static void *
 consume(void *context)
 {
     worker *me = context;
-    while (atomic_fetch_sub(me->left, 1) > 0 && atomic_load(me->left) < UINT64_MAX / 2) {
+    while ((int64_t)atomic_fetch_sub(me->left, 1) > 0) {
         uint8_t *bytes;
         int64_t size = get_one(me->queue, &bytes, in_ten_seconds());
         CHECK(size >= 8);
