@@ -28,6 +28,7 @@ library already catches:
     ├── PeerDied (BrokenPipeError)            the other side died
     ├── RemoteError (RuntimeError)            a handler in another process raised
     ├── SegmentFull (MemoryError)
+    ├── ShutDown (queue.ShutDown, 3.13 on)    the queue was shut down
     ├── Timeout (TimeoutError)
     ├── TooLarge (ValueError)
     ├── TooManyMembers (OSError)              no free member slot
@@ -64,6 +65,7 @@ __all__ = [
     "PeerDied",
     "RemoteError",
     "SegmentFull",
+    "ShutDown",
     "Timeout",
     "TooLarge",
     "TooManyMembers",
@@ -174,6 +176,10 @@ class RemoteError(Error, RuntimeError):
 
 class SegmentFull(Error, MemoryError):
     """The segment has no room left and may not grow."""
+
+
+class ShutDown(Error, getattr(_queue, "ShutDown", Exception)):
+    """The queue was shut down: nothing more goes in, and it is empty."""
 
 
 class Timeout(Error, TimeoutError):

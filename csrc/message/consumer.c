@@ -261,23 +261,22 @@ learn(ips_queue *queue)
                           memory_order_relaxed);
 }
 
-static bool
-spin(ips_queue *queue, int64_t deadline)
+bool
+ips_queue_spin(ips_queue *queue, int64_t deadline)
 {
     int64_t budget = ips_spin_budget();
-    int64_t now = ips_now();
-    if (budget == 0 || deadline <= now) {
-        return false;
+    if (has_news(queue) || deadline == IPS_AT_ONCE || budget == 0) {
+        return has_news(queue);
     }
+    int64_t now = ips_now();
     int64_t until = deadline - now < budget ? deadline : now + budget;
     /* relaxed: hints of this process. */
-    uint32_t rest = atomic_load_explicit(&queue->rest, memory_order_relaxed);
     uint32_t waits = atomic_load_explicit(&queue->waits, memory_order_relaxed);
     atomic_store_explicit(&queue->waits, waits + 1, memory_order_relaxed);
-    bool probing = rest == LONG_REST || waits % PROBE_EVERY == 0;
-    rest = probing ? LONG_REST : SHORT_REST;
+    bool probing = waits % PROBE_EVERY == 0 ||
+                   atomic_load_explicit(&queue->rest, memory_order_relaxed) == LONG_REST;
     do {
-        rest_for(rest);
+        rest_for(probing ? LONG_REST : SHORT_REST);
         if (has_news(queue)) {
             if (probing) {
                 learn(queue);
@@ -289,12 +288,9 @@ spin(ips_queue *queue, int64_t deadline)
 }
 
 int
-ips_queue_await(ips_queue *queue, int64_t deadline)
+ips_queue_park(ips_queue *queue, int64_t deadline)
 {
     ips_eventcount_shm *event = &queue->ring.shm->waits.not_empty;
-    if (has_news(queue) || (deadline != IPS_AT_ONCE && spin(queue, deadline))) {
-        return IPS_OK;
-    }
     for (;;) {
         uint32_t key = ips_eventcount_prepare(event);
         if (has_news(queue)) {
@@ -310,4 +306,10 @@ ips_queue_await(ips_queue *queue, int64_t deadline)
             return IPS_OK;
         }
     }
+}
+
+int
+ips_queue_await(ips_queue *queue, int64_t deadline)
+{
+    return ips_queue_spin(queue, deadline) ? IPS_OK : ips_queue_park(queue, deadline);
 }

@@ -180,6 +180,27 @@ ips_queue_redeem(ips_space *space, const char *ticket, ips_queue *out)
     return status < 0 ? status : attach_or_release(object, out);
 }
 
+const uint8_t *
+ips_queue_identity(const ips_queue *queue)
+{
+    return queue->ring.shm->header.identity;
+}
+
+int
+ips_queue_reopen(ips_space *space, const char *name, const uint8_t identity[16], ips_queue *out)
+{
+    ips_queue_options none = {0};
+    int status = ips_queue_open(space, name, IPS_OPEN_ONLY, &none, out);
+    if (status == IPS_ENOENT) {
+        return ips_fail(IPS_EGONE, "queue '%.100s' was removed", name);
+    }
+    if (status == 0 && memcmp(ips_queue_identity(out), identity, 16) != 0) {
+        ips_queue_close(out);
+        return ips_fail(IPS_EGONE, "queue '%.100s' was removed; the name is another's now", name);
+    }
+    return status;
+}
+
 void
 ips_queue_close(ips_queue *queue)
 {

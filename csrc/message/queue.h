@@ -39,6 +39,10 @@ IPS_MUST_CHECK int ips_queue_open(ips_space *space, const char *name, ips_open_m
     const ips_queue_options *options, ips_queue *out);
 /* From a ticket of ips_object_ticket(queue->ring.object). */
 IPS_MUST_CHECK int ips_queue_redeem(ips_space *space, const char *ticket, ips_queue *out);
+/* The named queue that had this identity when it was pickled, else IPS_EGONE. */
+IPS_MUST_CHECK int ips_queue_reopen(ips_space *space, const char *name, const uint8_t identity[16],
+    ips_queue *out);
+const uint8_t *ips_queue_identity(const ips_queue *queue);
 /* Give up this handle; nobody may be inside a call. */
 void ips_queue_close(ips_queue *queue);
 
@@ -101,6 +105,9 @@ IPS_MUST_CHECK int ips_queue_take_large(ips_queue *queue, const ips_look *look, 
 /* Wait until there is something to look at, or the queue was shut down: 0,
  * IPS_ETIMEOUT or IPS_EINTR. */
 IPS_MUST_CHECK int ips_queue_await(ips_queue *queue, int64_t deadline);
+/* The two halves of it: spin (true if there is something), and park. */
+bool ips_queue_spin(ips_queue *queue, int64_t deadline);
+IPS_MUST_CHECK int ips_queue_park(ips_queue *queue, int64_t deadline);
 
 /* --- the rest --- */
 

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Queue.put and its kin: encoded first, put second, so that whatever can fail
+ * for want of sense or memory fails before anything is shared. */
+#include "bind/queue.h"
+#include "os/clock.h"
+
+typedef struct {
+    ips_queue *queue;
+    const ips_message *message;
+    uint32_t done;
+} putting;
+
+static int
+put_step(void *context, int64_t deadline)
+{
+    putting *job = context;
+    return ips_queue_put(job->queue, job->message, 1, deadline, &job->done);
+}
+
+static int
+put_slow(ips_queue_object *self, const ips_message *message, int64_t deadline)
+{
+    putting job = {ips_queue_enter(self), message, 0};
+    if (job.queue == NULL) {
+        return -1;
+    }
+    int status = ips_queue_admits(job.queue, message->size);
+    if (status == 0) {
+        status = ips_queue_run(self, put_step, &job, deadline);
+    }
+    if (status == IPS_ETIMEOUT) {
+        (void)ips_queue_raise_full(self);
+    } else if (status < 0) {
+        (void)ips_queue_raise(self, status);
+    }
+    ips_queue_leave(self);
+    return status < 0 ? -1 : 0;
+}
+
+int
+ips_queue_put_message(ips_queue_object *self, const ips_message *message, int64_t deadline)
+{
+    ips_queue *queue = ips_queue_quick(self);
+    if (queue != NULL && queue->ring.max_message == 0) {
+        uint32_t done = 0;
+        if (ips_queue_try_put(queue, message, 1, &done) == 0) {
+            return 0;
+        }
+    }
+    return put_slow(self, message, deadline);
+}
+
+static PyObject *
+put_value(ips_queue_object *self, PyObject *item, int64_t deadline)
+{
+    if (PyBytes_CheckExact(item)) {
+        ips_message message = {PyBytes_AS_STRING(item), (uint64_t)PyBytes_GET_SIZE(item),
+                               IPS_VALUE_RAW};
+        return ips_queue_put_message(self, &message, deadline) < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    ips_encoded encoded;
+    if (self->state == NULL) { /* never opened: say so */
+        (void)ips_queue_enter(self);
+        return NULL;
+    }
+    if (ips_value_encode(self->state, item, 0, &encoded) < 0) {
+        return NULL;
+    }
+    ips_message message = {encoded.bytes, encoded.size, encoded.kind};
+    int status = ips_queue_put_message(self, &message, deadline);
+    ips_encoded_clear(&encoded);
+    return status < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyObject *
+ips_queue_put_method(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    static const char *const names[] = {"item", "block", "timeout", NULL};
+    if (count == 1 && keywords == NULL) {
+        return put_value((ips_queue_object *)self, args[0], IPS_FOREVER);
+    }
+    PyObject *given[3] = {NULL, NULL, NULL};
+    int64_t deadline;
+    ips_call call = {args, count, keywords};
+    if (ips_queue_arguments("put", &call, names, 1, given) < 0
+        || ips_queue_deadline(given[1], given[2], &deadline) < 0) {
+        return NULL;
+    }
+    return put_value((ips_queue_object *)self, given[0], deadline);
+}
+
+PyObject *
+ips_queue_put_nowait_method(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                            PyObject *keywords)
+{
+    static const char *const names[] = {"item", NULL};
+    PyObject *given[1] = {NULL};
+    ips_call call = {args, count, keywords};
+    if (ips_queue_arguments("put_nowait", &call, names, 1, given) < 0) {
+        return NULL;
+    }
+    return put_value((ips_queue_object *)self, given[0], IPS_AT_ONCE);
+}
+
+PyObject *
+ips_queue_put_bytes_method(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                           PyObject *keywords)
+{
+    static const char *const names[] = {"buffer", "block", "timeout", NULL};
+    PyObject *given[3] = {NULL, NULL, NULL};
+    int64_t deadline;
+    Py_buffer view;
+    ips_call call = {args, count, keywords};
+    if (ips_queue_arguments("put_bytes", &call, names, 1, given) < 0
+        || ips_queue_deadline(given[1], given[2], &deadline) < 0
+        || PyObject_GetBuffer(given[0], &view, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    ips_message message = {view.buf, (uint64_t)view.len, IPS_VALUE_RAW};
+    int status = ips_queue_put_message((ips_queue_object *)self, &message, deadline);
+    PyBuffer_Release(&view);
+    return status < 0 ? NULL : Py_NewRef(Py_None);
+}
