@@ -28,7 +28,7 @@ library already catches:
     ├── PeerDied (BrokenPipeError)            the other side died
     ├── RemoteError (RuntimeError)            a handler in another process raised
     ├── SegmentFull (MemoryError)
-    ├── ShutDown (queue.ShutDown, 3.13 on)    the queue was shut down
+    ├── ShutDown (queue.ShutDown)          queue.ShutDown is there from 3.13 on
     ├── Timeout (TimeoutError)
     ├── TooLarge (ValueError)
     ├── TooManyMembers (OSError)              no free member slot

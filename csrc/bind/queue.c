@@ -361,6 +361,7 @@ static PyMethodDef queue_methods[] = {
      "__exit__($self, /, *exc_info)\n--\n\nclose()."},
     {"__reduce__", ips_queue_reduce, METH_NOARGS, "__reduce__($self, /)\n--\n\n"
      "A handle for another process of the same namespace."},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, NULL},
     {"_restore", ips_queue_restore, METH_VARARGS | METH_CLASS, NULL},
     {NULL},
 };

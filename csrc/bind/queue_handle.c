@@ -223,7 +223,7 @@ ips_queue_close_method(PyObject *object, PyObject *unused)
     (void)unused;
     ips_queue_object *self = (ips_queue_object *)object;
     self->queue = NULL;
-    /* acq_rel: as in ips_queue_leave. */
+    /* acq_rel: as in ips_queue_leave, which it pairs with. */
     uint32_t before = atomic_fetch_or_explicit(&self->inside, IPS_QUEUE_CLOSED,
                                                memory_order_acq_rel);
     if (self->body.ring.object == NULL) {

@@ -48,7 +48,7 @@ static void
 inspect_counts(inspection *job)
 {
     const ips_queue_shm *shm = job->queue->ring.shm;
-    /* relaxed, here and below: both locks are ours. */
+    /* relaxed: both locks are ours. */
     uint64_t tail_seen = atomic_load_explicit(&shm->consumers.tail_seen, memory_order_relaxed);
     uint64_t head_seen = atomic_load_explicit(&shm->producers.head_seen, memory_order_relaxed);
     uint64_t done = atomic_load_explicit(&shm->done, memory_order_relaxed);
@@ -150,6 +150,7 @@ inspect_extents(inspection *job)
         const ips_extent_shm *entry = &ring->extents[i];
         bool busy = names_the_living(ring, &entry->writer) ||
                     names_the_living(ring, &entry->reader);
+        /* relaxed: under the producers' lock. */
         uint64_t position = atomic_load_explicit(&entry->position, memory_order_relaxed);
         ips_span span;
         if (!busy || (position > job->head && position <= job->tail)) {
@@ -167,6 +168,7 @@ static void
 inspect_run(inspection *job)
 {
     const ips_producers_shm *producers = &job->queue->ring.shm->producers;
+    /* relaxed: under the producers' lock. */
     uint32_t from = atomic_load_explicit(&producers->run_from, memory_order_relaxed);
     uint32_t to = atomic_load_explicit(&producers->run_to, memory_order_relaxed);
     if (from < to) {
@@ -179,6 +181,7 @@ inspect(inspection *job)
 {
     ips_ring *ring = &job->queue->ring;
     const ips_queue_shm *shm = ring->shm;
+    /* relaxed: both locks are ours. */
     job->head = atomic_load_explicit(&shm->consumers.head, memory_order_relaxed);
     job->got = atomic_load_explicit(&shm->consumers.head_sequence, memory_order_relaxed);
     job->tail = atomic_load_explicit(&shm->producers.tail, memory_order_relaxed);

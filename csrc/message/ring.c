@@ -267,6 +267,7 @@ ips_ring_mend_producers(ips_ring *ring)
     if (status < 0) {
         return status;
     }
+    /* relaxed: as above. */
     atomic_store_explicit(&producers->run_to, 0, memory_order_relaxed);
     atomic_store_explicit(&producers->run_from, 0, memory_order_relaxed);
     atomic_store_explicit(&producers->tail_sequence, sequence, memory_order_relaxed);
