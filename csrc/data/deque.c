@@ -207,6 +207,9 @@ ips_deque_length(const ips_deque *deque, uint64_t *out)
             *out = LOAD(deque->shm->length);
             now = verdict(deque, seen);
         }
+        if (now == 0 && !ips_count_possible(deque->segment, *out)) {
+            return corrupt(deque, "its length cannot be");
+        }
         if (now != 1) {
             return now;
         }
@@ -254,7 +257,9 @@ int
 ips_deque_length_locked(const ips_deque *deque, uint64_t *out)
 {
     *out = LOAD(deque->shm->length);
-    return alive(deque);
+    int status = alive(deque);
+    return status == 0 && !ips_count_possible(deque->segment, *out)
+        ? corrupt(deque, "its length cannot be") : status;
 }
 
 int

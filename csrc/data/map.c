@@ -82,7 +82,9 @@ int
 ips_map_length_locked(const ips_map *map, uint64_t *out)
 {
     *out = LOAD(map->shm->length);
-    return alive(map);
+    int status = alive(map);
+    return status == 0 && !ips_count_possible(map->segment, *out)
+        ? ips_map_damaged(map, "its length cannot be") : status;
 }
 
 int

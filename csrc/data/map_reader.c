@@ -107,6 +107,9 @@ ips_map_length(const ips_map *map, uint64_t *out)
         }
         *out = LOAD(map->shm->length);
         int now = verdict(map, map->offset, seen);
+        if (now == 0 && !ips_count_possible(map->segment, *out)) {
+            return ips_map_damaged(map, "its length cannot be");
+        }
         if (now != 1) {
             return now;
         }

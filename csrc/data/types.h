@@ -72,6 +72,13 @@ ips_root_lives(const ips_root_shm *root, uint64_t generation)
 /* IPS_EGONE, noted. */
 int ips_root_gone(uint32_t type);
 
+/* A count of items from shared bytes: no object has more than its file bytes. */
+static inline bool
+ips_count_possible(ips_segment *segment, uint64_t count)
+{
+    return count <= ips_segment_object(segment)->max_size;
+}
+
 /* Inside a transaction: a block of `size` bytes that nobody else knows, to be
  * filled with plain stores and published with a journaled one. */
 IPS_MUST_CHECK int ips_fresh_block(ips_segment *segment, size_t size, ips_offset *out, void **at);

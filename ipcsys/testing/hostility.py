@@ -127,6 +127,112 @@ class Event(Target):
         ipcsys.Event.remove("bell")
 
 
+class Segment(Target):
+    """Its builder dies inside a transaction."""
+
+    name = "segment"
+    file = "shop"
+
+    def build(self):
+        self.segment = ipcsys.Segment("shop", "128 KiB", "1 MiB")
+        self.map = self.segment.construct(ipcsys.SharedMap, "stock")
+        for number in range(40):
+            self.map[number] = "v" * number * 7
+        self.deque = self.segment.construct(ipcsys.SharedDeque, "log", range(30))
+        self.segment.construct(ipcsys.AtomicInt, "count", 5)
+        self.transaction = self.segment.transaction()
+        self.transaction.__enter__()
+        self.map[3] = "w" * 600
+        del self.map[5]
+        self.deque.append("x")
+
+    def use(self):
+        segment = ipcsys.Segment("shop", create=False)
+        for act in (
+            segment.check,
+            lambda: exercise_map(segment["stock"]),
+            lambda: exercise_deque(segment["log"]),
+            lambda: segment["count"].add(3),
+            lambda: segment.construct(ipcsys.SharedMap, "more", {1: "y" * 5000}),
+            lambda: segment.destroy("log"),
+            lambda: [segment.find(key) for key in segment],
+            segment.stats,
+            lambda: grow(segment),
+            segment.check,
+        ):
+            with contextlib.suppress(*ANSWERS):
+                act()
+        segment.close()
+
+
+def grow(segment):
+    with segment.transaction(timeout=1):
+        segment.construct(ipcsys.SharedMap, "large", {1: "z" * 300_000})
+
+
+def exercise_map(shared):
+    for act in (
+        lambda: shared.copy(),
+        lambda: len(shared),
+        lambda: look_up(shared, list(shared)),
+        lambda: shared.update({number: b"u" * 90 for number in range(30, 60)}),
+        lambda: [shared.pop(number) for number in range(0, 40, 3)],
+        lambda: shared.check(),
+        lambda: shared.clear(),
+    ):
+        with contextlib.suppress(*ANSWERS):
+            act()
+
+
+def look_up(shared, keys):
+    for key in keys:
+        with contextlib.suppress(TypeError):  # damaged bytes may read as a list
+            shared[key]
+
+
+def exercise_deque(shared):
+    for act in (
+        lambda: list(shared),
+        lambda: shared.extend(range(40)),
+        lambda: [shared.popleft() for _ in range(10)],
+        lambda: shared[3],
+        lambda: shared.appendleft("l" * 4000),
+        lambda: [shared.pop() for _ in range(10)],
+        lambda: shared.check(),
+        lambda: shared.clear(),
+    ):
+        with contextlib.suppress(*ANSWERS):
+            act()
+
+
+class Map(Target):
+    name = "map"
+    file = "stock"
+
+    def build(self):
+        self.map = ipcsys.SharedMap({n: "v" * n * 9 for n in range(30)}, name="stock")
+
+    def use(self):
+        shared = ipcsys.SharedMap(name="stock", create=False)
+        exercise_map(shared)
+        shared.close()
+        ipcsys.SharedMap.remove("stock")
+
+
+class Deque(Target):
+    name = "deque"
+    file = "log"
+
+    def build(self):
+        self.deque = ipcsys.SharedDeque(range(30), name="log")
+
+    def use(self):
+        shared = ipcsys.SharedDeque(name="log", create=False)
+        exercise_deque(shared)
+        shared.close()
+        ipcsys.SharedDeque.remove("log")
+
+
 @dataclass
 class Findings:
     name: str
