@@ -122,6 +122,20 @@ check_cells(walk *at, const ips_chunk *chunk)
 }
 
 static void
+check_extent(walk *at, const ips_chunk *chunk)
+{
+    const uint64_t *extents = ips_heap_of(at->segment)->extents;
+    unsigned i = 0;
+    while (i < IPS_JOURNAL_EXTENTS && extents[i] != chunk->offset) {
+        i++;
+    }
+    if (i == IPS_JOURNAL_EXTENTS) {
+        complain(at, "a part of the journal that nothing leads to", chunk->offset);
+    }
+    at->overhead += chunk->size;
+}
+
+static void
 check_chunk(walk *at, const ips_chunk *chunk)
 {
     switch (chunk->state) {
@@ -137,6 +151,9 @@ check_chunk(walk *at, const ips_chunk *chunk)
         break;
     case IPS_CHUNK_RUN:
         check_run(at, chunk);
+        break;
+    case IPS_CHUNK_JOURNAL:
+        check_extent(at, chunk);
         break;
     default:
         check_cells(at, chunk);

@@ -9,7 +9,8 @@
  *                    room; STABLE: the cells' type
  *   24  previous  8  FREE, RUN: the way back; BIG: the block's tag (heap.h)
  *   32  payload      BIG: 16-aligned bytes of the user; RUN: see heap.h;
- *                    STABLE: nothing up to 64, then cells (stable.h)
+ *                    STABLE: nothing up to 64, then cells (stable.h);
+ *                    JOURNAL: entries of the open transaction
  *
  * Free chunks stand in bins by size: 1..31 units of 64 bytes exactly, then
  * four bins for each doubling.  Neighbours that are both free become one, so
@@ -32,6 +33,7 @@ enum {
     IPS_CHUNK_BIG = 2,
     IPS_CHUNK_RUN = 3,
     IPS_CHUNK_STABLE = 4,
+    IPS_CHUNK_JOURNAL = 5,
     IPS_CHUNK_STATE = 63,
     IPS_CHUNK_UNIT = 64,
 };
@@ -68,7 +70,7 @@ ips_chunk_at(const ips_segment *segment, uint64_t offset, ips_chunk *out)
     out->size = word & ~(uint64_t)IPS_CHUNK_STATE;
     out->state = (unsigned)(word & IPS_CHUNK_STATE);
     return out->size != 0 && out->size <= segment->size - offset &&
-           out->state >= IPS_CHUNK_FREE && out->state <= IPS_CHUNK_STABLE;
+           out->state >= IPS_CHUNK_FREE && out->state <= IPS_CHUNK_JOURNAL;
 }
 
 /* A chunk of exactly `size` bytes (a multiple of the unit) in `state`; next

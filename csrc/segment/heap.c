@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "segment/heap.h"
 
+#include "segment/extent.h"
 #include "segment/stable.h"
 
 #define FINE_CLASSES 15u    /* those up to 256 bytes; then four to each doubling */
@@ -411,7 +412,7 @@ ips_heap_work_off(ips_segment *segment)
     ips_heap_shm *heap = ips_heap_of(segment);
     uint64_t steps = segment->size / 32;
     for (; heap->deferred != 0 && steps > 0; steps--) {
-        if (segment->journal.words - segment->journal.used < STEP_ROOM) {
+        if (segment->journal.soft_end - segment->journal.used < STEP_ROOM) {
             ips_heap_store_sums(segment);
             ips_journal_commit(&segment->journal);
         }
@@ -423,6 +424,7 @@ ips_heap_work_off(ips_segment *segment)
         }
     }
     ips_heap_store_sums(segment);
+    ips_extents_give_back(segment);
     if (heap->deferred != 0) {
         /* Damage.  The transaction stands; these blocks are lost to use until
          * somebody repairs the segment: check() names them. */

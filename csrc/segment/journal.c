@@ -13,8 +13,7 @@ ips_journal_open(ips_journal *journal, uint8_t *base, ips_journal_shm *shm, uint
     memset(journal, 0, sizeof *journal);
     journal->base = base;
     journal->shm = shm;
-    journal->area = area;
-    journal->words = words;
+    journal->extents[0] = (ips_journal_extent){area, words, 0};
     journal->serial = 1; /* 0 marks an unused place of the table */
 }
 
@@ -32,6 +31,39 @@ store_mark(ips_journal *journal)
      * ips_journal_take_up. */
     atomic_store_explicit(&journal->shm->mark, journal->used * 8 | journal->phase,
                           memory_order_release);
+}
+
+/* Where entries go from now on, and how far. */
+static void
+enter(ips_journal *journal, unsigned number)
+{
+    const ips_journal_extent *extent = &journal->extents[number];
+    /* The first keeps more: the versions touched later need it. */
+    uint64_t kept = number == 0 ? extent->words / 8 : IPS_JOURNAL_KEPT;
+    journal->last = number;
+    journal->hard_end = extent->split + extent->words - (number == 0 ? journal->touched : 0);
+    journal->soft_end = journal->hard_end > kept ? journal->hard_end - kept : 0;
+}
+
+static void
+forget_splits(ips_journal *journal, unsigned from)
+{
+    /* Beyond the last entry they mean nothing, but the next ones may grow
+     * past them: so they go before that. */
+    for (unsigned i = from; i < IPS_JOURNAL_EXTENTS; i++) {
+        if (journal->shm->splits[i] != 0) {
+            journal->shm->splits[i] = 0;
+        }
+    }
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* Room for entries at the end; `used` is in the last extent. */
+static uint64_t *
+here(const ips_journal *journal)
+{
+    const ips_journal_extent *extent = &journal->extents[journal->last];
+    return extent->area + (journal->used - extent->split);
 }
 
 /* Begin a span in which each word needs its entry anew. */
@@ -54,7 +86,10 @@ ips_journal_begin(ips_journal *journal)
     journal->level = 0;
     journal->last_level = 0;
     journal->log_used = 0;
+    journal->extending = false;
+    enter(journal, 0);
     forget_known(journal);
+    forget_splits(journal, 0);
     /* relaxed: ordered by the release of the mark. */
     atomic_store_explicit(&journal->shm->touched, 0, memory_order_relaxed);
     store_mark(journal);
@@ -76,12 +111,24 @@ grow_log(ips_journal *journal, uint64_t need)
     return IPS_OK;
 }
 
+int
+ips_journal_too_large(const ips_journal *journal)
+{
+    return ips_fail(IPS_ETXFULL, "there is no room for more than %llu KiB of its journal; "
+                    "commit in smaller parts, or make the segment larger",
+                    (unsigned long long)journal->used / 128);
+}
+
 static int
 reserve_words(ips_journal *journal, uint64_t need)
 {
-    if (need + IPS_JOURNAL_KEPT > journal->words - journal->used - journal->touched) {
-        return ips_fail(IPS_ETXFULL, "its journal holds %llu bytes; commit in smaller parts, "
-                        "or make the segment larger", (unsigned long long)journal->words * 8);
+    uint64_t end = journal->extending ? journal->hard_end : journal->soft_end;
+    if (journal->used + need > end) {
+        int status = journal->extending ? ips_journal_too_large(journal)
+                                        : journal->extend(journal->owner, need);
+        if (status < 0) {
+            return status;
+        }
     }
     if (journal->level != 0 && need > journal->log_capacity - journal->log_used) {
         return grow_log(journal, need);
@@ -101,8 +148,9 @@ ips_journal_note_word(ips_journal *journal, uint64_t offset, ips_journal_known *
     uint64_t old;
     memcpy(&old, journal->base + offset, 8);
     if (known->offset != offset || known->serial != journal->serial) {
-        journal->area[journal->used] = old;
-        journal->area[journal->used + 1] = offset;
+        uint64_t *entry = here(journal);
+        entry[0] = old;
+        entry[1] = offset;
         journal->used += 2;
         store_mark(journal);
         known->offset = offset;
@@ -117,15 +165,14 @@ ips_journal_note_word(ips_journal *journal, uint64_t offset, ips_journal_known *
     }
 }
 
-/* Append an entry of `count` words to `area` at `used`; returns the new end. */
+/* Write an entry of `count` words at `to`; returns its length. */
 static uint64_t
-append_range(const ips_journal *journal, uint64_t *area, uint64_t used, uint64_t offset,
-             uint64_t count)
+write_range(const ips_journal *journal, uint64_t *to, uint64_t offset, uint64_t count)
 {
-    memcpy(area + used, journal->base + offset, count * 8);
-    area[used + count] = count;
-    area[used + count + 1] = offset | RANGE_BIT;
-    return used + count + 2;
+    memcpy(to, journal->base + offset, count * 8);
+    to[count] = count;
+    to[count + 1] = offset | RANGE_BIT;
+    return count + 2;
 }
 
 /* Word stores, so that a racing reader sees each word whole; relaxed: the
@@ -167,10 +214,10 @@ ips_journal_write(ips_journal *journal, uint64_t offset, const void *bytes, size
     if (status < 0) {
         return status;
     }
-    journal->used = append_range(journal, journal->area, journal->used, offset, count);
+    journal->used += write_range(journal, here(journal), offset, count);
     store_mark(journal);
     if (journal->level != 0) {
-        journal->log_used = append_range(journal, journal->log, journal->log_used, offset, count);
+        journal->log_used += write_range(journal, journal->log + journal->log_used, offset, count);
     }
     atomic_signal_fence(memory_order_seq_cst); /* entry and mark first */
     store_words(journal->base + offset, bytes, size);
@@ -186,12 +233,17 @@ ips_journal_touch(ips_journal *journal, uint64_t offset)
     if ((seen & 1) != 0) {
         return IPS_OK; /* in this transaction, or in a damaged past: even at its end */
     }
-    int status = reserve_words(journal, 1);
-    if (status < 0) {
-        return status;
+    /* The list is at the area's end, wherever the entries have got to. */
+    const ips_journal_extent *area = &journal->extents[0];
+    uint64_t entries = journal->last == 0 ? journal->used : journal->extents[1].split;
+    if (entries + journal->touched + IPS_JOURNAL_KEPT / 2 >= area->words) {
+        return ips_journal_too_large(journal);
     }
     journal->touched++;
-    journal->area[journal->words - journal->touched] = offset;
+    area->area[area->words - journal->touched] = offset;
+    if (journal->last == 0) {
+        enter(journal, 0); /* less room for entries */
+    }
     /* release: the list entry first; pairs with ips_journal_take_up. */
     atomic_store_explicit(&journal->shm->touched, journal->touched, memory_order_release);
     atomic_signal_fence(memory_order_seq_cst); /* listed before odd */
@@ -206,7 +258,7 @@ void
 ips_journal_settle_versions(ips_journal *journal)
 {
     for (uint64_t i = 1; i <= journal->touched; i++) {
-        uint64_t offset = journal->area[journal->words - i];
+        uint64_t offset = journal->extents[0].area[journal->extents[0].words - i];
         _Atomic uint64_t *version = (_Atomic uint64_t *)(journal->base + offset);
         /* relaxed: only the lock's holder writes it. */
         uint64_t seen = atomic_load_explicit(version, memory_order_relaxed);
@@ -227,8 +279,10 @@ ips_journal_commit(ips_journal *journal)
     journal->used = 0;
     journal->phase = IPS_PHASE_COMMITTED;
     forget_known(journal);
+    enter(journal, 0);
     store_mark(journal);
     atomic_signal_fence(memory_order_seq_cst); /* nothing that follows happens before it */
+    forget_splits(journal, 0);
 }
 
 void
@@ -288,6 +342,52 @@ undo_entries(const ips_journal *journal, const uint64_t *area, uint64_t from, ui
     }
 }
 
+/* All of an extent's entries make sense? */
+static bool
+entries_are_sound(const ips_journal *journal, const uint64_t *area, uint64_t end)
+{
+    while (end > 0) {
+        entry each;
+        if (!read_entry(journal, area, end, &each)) {
+            return false;
+        }
+        end = each.start;
+    }
+    return true;
+}
+
+/* Find the extents that hold the first *used words of entries, and check
+ * them.  *used becomes what is not undone yet. */
+static int
+take_up_extents(ips_journal *journal, uint64_t *used, uint64_t area_words)
+{
+    journal->last = 0;
+    for (unsigned i = 0; i < IPS_JOURNAL_EXTENTS; i++) {
+        ips_journal_extent *extent = &journal->extents[i + 1];
+        uint64_t split = journal->shm->splits[i];
+        if (split == 0 || split >= *used) {
+            break;
+        }
+        if (!journal->find_extent(journal->owner, i, extent)) {
+            *used = split; /* undone up to here by one who died at it */
+            break;
+        }
+        extent->split = split;
+        journal->last = i + 1;
+    }
+    uint64_t end = *used;
+    for (unsigned i = journal->last + 1; i-- > 0;) {
+        const ips_journal_extent *extent = &journal->extents[i];
+        uint64_t words = i == 0 ? area_words : extent->words;
+        if (extent->split > end || end - extent->split > words ||
+            !entries_are_sound(journal, extent->area, end - extent->split)) {
+            return ips_fail(IPS_ECORRUPT, "the journal's entries make no sense");
+        }
+        end = extent->split;
+    }
+    return IPS_OK;
+}
+
 int
 ips_journal_take_up(ips_journal *journal, uint64_t *phase)
 {
@@ -300,28 +400,27 @@ ips_journal_take_up(ips_journal *journal, uint64_t *phase)
     if (*phase == IPS_PHASE_IDLE) {
         return IPS_OK;
     }
-    if (*phase > IPS_PHASE_COMMITTED || used > journal->words || touched > journal->words - used) {
+    const ips_journal_extent *area = &journal->extents[0];
+    if (*phase > IPS_PHASE_COMMITTED || touched > area->words) {
         return ips_fail(IPS_ECORRUPT, "the journal's mark is %llx with %llu versions",
                         (unsigned long long)mark, (unsigned long long)touched);
     }
     for (uint64_t i = 1; i <= touched; i++) {
-        if (!may_change(journal, journal->area[journal->words - i], 1)) {
+        if (!may_change(journal, area->area[area->words - i], 1)) {
             return ips_fail(IPS_ECORRUPT, "the journal lists a version outside the segment");
         }
     }
-    for (uint64_t end = used; end > 0;) {
-        entry each;
-        if (!read_entry(journal, journal->area, end, &each)) {
-            return ips_fail(IPS_ECORRUPT, "the journal's entry at %llu makes no sense",
-                            (unsigned long long)end);
-        }
-        end = each.start;
+    int status = take_up_extents(journal, &used, area->words - touched);
+    if (status < 0) {
+        return status;
     }
     journal->used = used;
     journal->touched = touched;
     journal->phase = *phase;
     journal->level = 0;
     journal->log_used = 0;
+    journal->extending = false;
+    enter(journal, journal->last);
     forget_known(journal);
     return IPS_OK;
 }
@@ -329,13 +428,31 @@ ips_journal_take_up(ips_journal *journal, uint64_t *phase)
 void
 ips_journal_undo(ips_journal *journal)
 {
-    undo_entries(journal, journal->area, 0, journal->used);
+    uint64_t used = journal->used;
+    for (unsigned i = journal->last + 1; i-- > 0;) {
+        const ips_journal_extent *extent = &journal->extents[i];
+        undo_entries(journal, extent->area, 0, used - extent->split);
+        used = extent->split;
+    }
+}
+
+void
+ips_journal_enter_extent(ips_journal *journal, uint64_t *area, uint64_t words)
+{
+    unsigned number = journal->last + 1;
+    journal->extents[number] = (ips_journal_extent){area, words, journal->used};
+    atomic_signal_fence(memory_order_seq_cst); /* its offset first */
+    journal->shm->splits[number - 1] = journal->used;
+    atomic_signal_fence(memory_order_seq_cst); /* before the first entry in it */
+    enter(journal, number);
 }
 
 void
 ips_savepoint_set(ips_journal *journal, ips_savepoint *savepoint)
 {
     savepoint->log_used = journal->log_used;
+    savepoint->used = journal->used;
+    savepoint->last = journal->last;
     savepoint->outer = journal->level;
     journal->last_level++;
     journal->level = journal->last_level;
@@ -357,7 +474,13 @@ ips_savepoint_undo(ips_journal *journal, const ips_savepoint *savepoint)
     undo_entries(journal, journal->log, savepoint->log_used, journal->log_used);
     journal->log_used = savepoint->log_used;
     journal->level = savepoint->outer;
-    for (unsigned i = 0; i < IPS_JOURNAL_KNOWN; i++) {
-        journal->known[i].level = 0; /* what the log knew of them may be undone */
-    }
+    /* The words are as their entries say: those since then may go, extents
+     * with them (the log has just given their chunks back). */
+    atomic_signal_fence(memory_order_seq_cst);
+    journal->used = savepoint->used;
+    enter(journal, savepoint->last);
+    store_mark(journal);
+    atomic_signal_fence(memory_order_seq_cst);
+    forget_splits(journal, savepoint->last);
+    forget_known(journal);
 }

@@ -5,7 +5,7 @@
  *
  *   0   mark      8  bytes of valid entries (a multiple of 8) | phase
  *   8   touched   8  number of versions in the list at the area's end
- *   16  reserved 48
+ *   16  splits   48  words of entries that lie before each extent; 0: none
  *
  * Byte map of the area (`words` 64-bit words, private geometry):
  *
@@ -28,6 +28,14 @@
  * from a dead one.  Order of stores: entry; mark; the journaled store itself.
  * For a version: its place in the list; `touched`; the version.  The commit is
  * one store of the mark, ACTIVE | n to COMMITTED | 0.
+ *
+ * Extents: a transaction that fills the area goes on in a chunk of the heap,
+ * and in larger ones after that (segment/extent.c).  Order of stores: the
+ * chunk, and its offset in heap.extents, through the journal as it is; then
+ * the split, plainly; then entries count as lying in the extent.  So the entry
+ * of the offset is the last one before the extent's own, and undoing meets it
+ * exactly when the extent has been dealt with: where heap.extents is 0 and
+ * entries are counted beyond the split, those are undone already.
  *
  * What a survivor sees: a prefix of those stores.  Below the mark every entry
  * is whole, and a store without an entry below the mark has not happened.
@@ -52,13 +60,15 @@ enum { IPS_PHASE_IDLE = 0, IPS_PHASE_ACTIVE = 1, IPS_PHASE_COMMITTED = 2, IPS_PH
 typedef struct {
     _Atomic uint64_t mark;
     _Atomic uint64_t touched;
-    uint64_t reserved[6];
+    uint64_t splits[6];
 } ips_journal_shm;
 
 _Static_assert(sizeof(ips_journal_shm) == 64, "byte map above");
 _Static_assert(offsetof(ips_journal_shm, touched) == 8, "byte map above");
 
-#define IPS_JOURNAL_KEPT 8u    /* words that stay free for what the commit itself stores */
+#define IPS_JOURNAL_EXTENTS 6u
+#define IPS_JOURNAL_KEPT 160u  /* words that stay free in an extent for the next one's
+                                * making and what the commit itself stores */
 #define IPS_JOURNAL_KNOWN 512u /* places in the private table of journaled words */
 
 typedef struct {
@@ -67,12 +77,27 @@ typedef struct {
     uint32_t level;  /* of the savepoint in which it got its private entry */
 } ips_journal_known;
 
+typedef struct {
+    uint64_t *area;
+    uint64_t words;
+    uint64_t split; /* words of entries before it */
+} ips_journal_extent;
+
 /* The private side; valid while this process holds the segment's lock. */
 typedef struct {
     uint8_t *base;
     ips_journal_shm *shm;
-    uint64_t *area;
-    uint64_t words;        /* of the area */
+    ips_journal_extent extents[IPS_JOURNAL_EXTENTS + 1]; /* the first: the area itself */
+    unsigned last;         /* the one that entries go to */
+    uint64_t soft_end;     /* words of entries that may be reserved before the next extent */
+    uint64_t hard_end;     /* ... that there is room for */
+    bool extending;        /* an extent is being made: the kept words are for that */
+    /* Make an extent with room for `words` more: segment/extent.c. */
+    int (*extend)(void *owner, uint64_t words);
+    /* Where extent `number` lies; false where heap.extents says there is none.
+     * Damaged ones have no words. */
+    bool (*find_extent)(void *owner, unsigned number, ips_journal_extent *out);
+    void *owner;
     uint64_t fixed_start;  /* journaled words lie in [fixed_start, fixed_end) */
     uint64_t fixed_end;
     uint64_t heap_start;   /* or in [heap_start, heap_end) */
@@ -109,11 +134,13 @@ static inline int
 ips_journal_reserve(ips_journal *journal, uint64_t stores)
 {
     uint64_t need = stores * 2;
-    bool enough = need + IPS_JOURNAL_KEPT <= journal->words - journal->used - journal->touched &&
+    bool enough = journal->used + need <= journal->soft_end &&
                   (journal->level == 0 || need <= journal->log_capacity - journal->log_used);
     return __builtin_expect(enough, 1) ? IPS_OK : ips_journal_reserve_slow(journal, stores);
 }
 
+/* IPS_ETXFULL, noted. */
+int ips_journal_too_large(const ips_journal *journal) __attribute__((cold));
 void ips_journal_note_word(ips_journal *journal, uint64_t offset, ips_journal_known *known);
 
 /* Journal and store; reserved before. */
@@ -137,6 +164,10 @@ ips_journal_set(ips_journal *journal, uint64_t *word, uint64_t value)
 IPS_MUST_CHECK int ips_journal_write(ips_journal *journal, uint64_t offset, const void *bytes,
     size_t size);
 
+/* From now on entries go to this extent, whose offset was stored in
+ * heap.extents just before. */
+void ips_journal_enter_extent(ips_journal *journal, uint64_t *area, uint64_t words);
+
 /* Note the version at `offset` and make it odd, unless it is. */
 IPS_MUST_CHECK int ips_journal_touch(ips_journal *journal, uint64_t offset);
 /* Even versions again, larger than before; then forget the list. */
@@ -155,9 +186,12 @@ IPS_MUST_CHECK int ips_journal_take_up(ips_journal *journal, uint64_t *phase);
  * only by the next store of the mark. */
 void ips_journal_undo(ips_journal *journal);
 
-/* Savepoints: where the private log stood. */
+/* Savepoints: where the private log and the journal stood.  Going back to one
+ * leaves each word as it was then, so the entries since then go too. */
 typedef struct {
     uint64_t log_used;
+    uint64_t used;
+    unsigned last;
     uint32_t outer; /* the level around this one */
 } ips_savepoint;
 void ips_savepoint_set(ips_journal *journal, ips_savepoint *savepoint);

@@ -34,7 +34,8 @@
  *   64    bins       1024  first free chunk by size
  *   1088  runs        256  first run with room by class
  *   1344  stable      512  first free cell by type
- *   1856  reserved    384
+ *   1856  extents      48  chunks the journal goes on in, segment/journal.h
+ *   1904  reserved    336
  *
  * Who writes: `serial`, `deferring`, `top` the lock's holder, plainly; the rest as
  * the headers named say.  The constants are checked and copied to private
@@ -65,7 +66,8 @@ typedef struct {
     uint64_t bins[IPS_BINS];
     uint64_t runs[IPS_CLASSES];
     uint64_t stable[IPS_STABLE_TYPES];
-    uint64_t reserved[48];
+    uint64_t extents[IPS_JOURNAL_EXTENTS];
+    uint64_t reserved[42];
 } ips_heap_shm;
 
 typedef struct {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "segment/extent.h"
 #include "segment/heap.h"
 #include "segment/stable.h"
 
@@ -99,6 +100,7 @@ new_handle(ips_object *object, uint64_t first_size)
     journal->fixed_start = IPS_SEGMENT_AT + offsetof(ips_segment_shm, heap);
     journal->fixed_end = IPS_SEGMENT_AT + sizeof(ips_segment_shm);
     journal->heap_start = segment->heap_start;
+    ips_extents_provide(segment);
     return segment;
 }
 

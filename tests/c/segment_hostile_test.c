@@ -39,6 +39,8 @@ set_scene(ips_segment *segment, bool cut_short)
         snprintf(name, sizeof name, "name-%d", i);
         CHECK(ips_catalogue_insert(segment, name, 1, blocks[i], &generation) == 0);
     }
+    ips_offset field;
+    CHECK(ips_tx_alloc(segment, 1100 * 8, &field) == 0);
     CHECK(ips_stable_alloc(segment, 3, &blocks[30]) == 0);
     CHECK(ips_stable_alloc(segment, 3, &blocks[31]) == 0);
     commit(segment);
@@ -55,6 +57,9 @@ set_scene(ips_segment *segment, bool cut_short)
     CHECK(ips_tx_touch(segment, blocks[1]) == 0 && ips_tx_store(segment, blocks[2], 9) == 0);
     CHECK(ips_tx_free(segment, blocks[3]) == 0);
     CHECK(ips_tx_write(segment, blocks[5], scene, 100) == 0);
+    for (int i = 0; i < 1100; i++) { /* the journal goes on in the heap */
+        CHECK(ips_tx_store(segment, field + (ips_offset)i * 8, 1) == 0);
+    }
     if (!cut_short) {
         ips_tx_abort(segment);
     }

@@ -15,13 +15,15 @@
 
 #define SIZE (64 * KIB)
 #define MOST (512 * KIB)
-#define KEPT 2000 /* images of one operation, at most */
+#define KEPT 2000 /* images of one operation, at most; the changes after them are not seen */
 
 static ips_segment *victim, *copy, *second;
 static ips_offset counter; /* version and value, in the victim */
 #define SPARE 12
 static ips_offset spare[SPARE];
 static ips_offset cell;
+static ips_offset field; /* many words, for large transactions */
+#define FIELD 4000u
 
 /* --- what is in a segment, as a number */
 
@@ -38,6 +40,9 @@ contents_of(ips_segment *segment)
         uint64_t parts[] = {sum, ips_hash(entry.name, strlen(entry.name)), entry.type, words[1],
                             size};
         sum = ips_hash(parts, sizeof parts);
+    }
+    for (unsigned i = 0; field != 0 && i < FIELD; i++) {
+        sum = (sum ^ *(uint64_t *)ips_segment_at(segment, field + i * 8, 8)) * 0x100000001b3;
     }
     ips_segment_stats stats = stats_of(segment);
     uint64_t parts[] = {sum, stats.objects, stats.blocks, stats.used,
@@ -103,6 +108,7 @@ typedef struct {
 
 static album *shots;
 static ips_segment *stepped;
+static int unseen; /* changes at the beginning that are not looked at */
 
 static void
 protect(int protection)
@@ -144,8 +150,10 @@ note_change(int signal_number, siginfo_t *info, void *context)
     protect(PROT_READ);
     uint64_t size = image_size(stepped);
     const uint8_t *last = shots->images[shots->count];
-    if (memcmp(last, stepped->base, size) != 0) {
-        if (size > MOST || shots->count + 1 == KEPT) {
+    if (unseen > 0) {
+        unseen--;
+    } else if (shots->count + 1 < KEPT && memcmp(last, stepped->base, size) != 0) {
+        if (size > MOST) {
             _exit(3);
         }
         shots->count++;
@@ -355,14 +363,97 @@ test_death_after_every_store(const uint8_t *scene, uint64_t size)
     }
 }
 
-/* --- recovery, killed in its turn */
-
 static void
 recover_it(ips_segment *segment)
 {
     begin(segment);
     ips_tx_abort(segment);
 }
+
+/* A journal that goes on in the heap, twice; most of its way there is like the
+ * rest, so images begin where it gets interesting. */
+
+static void
+store_field(ips_segment *segment, unsigned from, unsigned to)
+{
+    for (unsigned i = from; i < to; i++) {
+        CHECK(ips_tx_store(segment, field + i * 8, i + 1) == 0);
+    }
+}
+
+static void
+outgrow(ips_segment *segment)
+{
+    begin(segment);
+    store_field(segment, 0, 930);
+    raise_counter(segment);
+    commit(segment);
+}
+
+static void
+outgrow_nested(ips_segment *segment)
+{
+    begin(segment);
+    store_field(segment, 0, 880);
+    begin(segment);
+    store_field(segment, 880, 930);
+    ips_tx_abort(segment);
+    raise_counter(segment);
+    store_field(segment, 880, 920);
+    commit(segment);
+}
+
+static void
+outgrow_twice(ips_segment *segment)
+{
+    begin(segment);
+    store_field(segment, 0, FIELD);
+    raise_counter(segment);
+    ips_tx_abort(segment);
+}
+
+static void
+test_death_in_a_large_transaction(void)
+{
+    static const struct {
+        operation operate;
+        int unseen;
+    } large[] = {{outgrow, 3400}, {outgrow_nested, 3400}, {outgrow_twice, 14900}};
+    static uint8_t scene[MOST];
+    begin(victim);
+    insert(victim, "field", FIELD * 8, 9);
+    for (unsigned i = 0; i < FIELD; i++) {
+        ips_entry entry;
+        CHECK(i != 0 || ips_catalogue_find(victim, "field", &entry) == 0);
+        field = i == 0 ? entry.offset : field;
+        *(uint64_t *)ips_segment_at(victim, field + i * 8, 8) = 0;
+    }
+    commit(victim);
+    uint64_t size = image_size(victim);
+    memcpy(scene, victim->base, size);
+    for (size_t i = 0; i < sizeof large / sizeof large[0]; i++) {
+        put_back(scene, size);
+        verdict so_far = {.before = contents_of(victim)};
+        so_far.version = *(uint64_t *)ips_segment_at(victim, counter, 8);
+        large[i].operate(victim);
+        so_far.after = contents_of(victim);
+        put_back(scene, size);
+        unseen = large[i].unseen;
+        step_through(victim, large[i].operate);
+        unseen = 0;
+        judge_shots(&so_far);
+        CHECK(so_far.states > 100);
+        CHECK(shots->count + 1 < KEPT ? so_far.seen_after : i == 2);
+        if (i != 1) { /* recovery, where entries lie in the heap */
+            load_image(second, shots->images[shots->count / 2], shots->sizes[shots->count / 2]);
+            so_far.seen_after = false;
+            step_through(second, recover_it);
+            judge_shots(&so_far);
+        }
+        printf("ok death in a journal that goes on in the heap (%d states)\n", so_far.states);
+    }
+}
+
 
 static void
 test_death_during_recovery(const uint8_t *scene, uint64_t size, operation operate,
@@ -407,8 +498,10 @@ main(void)
     uint64_t size = image_size(victim);
     memcpy(scene, victim->base, size);
     test_death_after_every_store(scene, size);
+
     test_death_during_recovery(scene, size, change_much, "a transaction");
     test_death_during_recovery(scene, size, free_run, "giving back");
     test_death_during_recovery(scene, size, grow_heap, "growth");
+    test_death_in_a_large_transaction();
     return 0;
 }

@@ -277,16 +277,18 @@ static void
 test_outgrown_journal(void)
 {
     ips_segment *segment = open_segment(NULL, 4 * MIB, 0);
-    ips_offset at = new_words(segment, 128 * 1024);
+    ips_offset at = new_words(segment, 256 * 1024);
     begin(segment);
     int status = 0;
     uint64_t i = 0;
-    for (; i < 128 * 1024 && status == 0; i++) {
+    for (; i < 256 * 1024 && status == 0; i++) {
         status = ips_tx_store(segment, at + i * 8, i + 1);
     }
-    CHECK(status == IPS_ETXFULL && i > 10000);
+    CHECK(status == IPS_ETXFULL && i > 60000); /* the journal went on in the heap */
+    check_sound(segment);
     ips_tx_abort(segment);
-    for (i = 0; i < 128 * 1024; i++) {
+    check_sound(segment);
+    for (i = 0; i < 256 * 1024; i++) {
         CHECK(word_at(segment, at + i * 8) == 0);
     }
     begin(segment); /* the same few words over and over need no more room */
@@ -297,6 +299,48 @@ test_outgrown_journal(void)
     check_sound(segment);
     ips_segment_close(segment);
     puts("ok a transaction that outgrows its journal says so and is undone");
+}
+
+/* A journal that goes on in the heap, at several depths. */
+static void
+test_large_transactions(void)
+{
+    enum { MANY = 60000 };
+    ips_segment *segment = open_segment(NULL, 256 * KIB, 16 * MIB);
+    ips_offset at = new_words(segment, MANY);
+    static uint8_t bytes[MANY * 8];
+    uint64_t used = stats_of(segment).used;
+    for (int round = 0; round < 6; round++) {
+        bool inner = round % 2 == 1, outer = round >= 3;
+        begin(segment);
+        for (uint64_t i = 0; i < 1000; i++) {
+            CHECK(ips_tx_store(segment, at + i * 8, 1) == 0);
+        }
+        begin(segment);
+        for (uint64_t i = 0; i < MANY; i++) {
+            CHECK(ips_tx_store(segment, at + i * 8, 2) == 0);
+        }
+        memset(bytes, 3, sizeof bytes);
+        CHECK(ips_tx_write(segment, at, bytes, sizeof bytes) == 0);
+        inner ? commit(segment) : ips_tx_abort(segment);
+        CHECK(word_at(segment, at) == (inner ? UINT64_C(0x0303030303030303) : 1));
+        CHECK(word_at(segment, at + 8000) == (inner ? UINT64_C(0x0303030303030303) : 0));
+        for (uint64_t i = 0; i < MANY; i++) {
+            CHECK(ips_tx_store(segment, at + i * 8, i) == 0);
+        }
+        outer ? commit(segment) : ips_tx_abort(segment);
+        for (uint64_t i = 0; i < MANY; i++) {
+            CHECK(word_at(segment, at + i * 8) == (outer ? i : 0));
+        }
+        check_sound(segment);
+        CHECK(stats_of(segment).used == used);
+        begin(segment);
+        memset(bytes, 0, sizeof bytes);
+        CHECK(ips_tx_write(segment, at, bytes, sizeof bytes) == 0);
+        commit(segment);
+    }
+    ips_segment_close(segment);
+    puts("ok a large transaction's journal goes on in the heap");
 }
 
 /* Freeing needs no room in the journal: all of a segment's blocks at once. */
@@ -525,6 +569,7 @@ main(void)
     test_savepoints_against_a_model();
     test_transactions_refuse_what_they_must();
     test_outgrown_journal();
+    test_large_transactions();
     test_freeing_everything_at_once();
     test_versions();
     test_stable_cells();
