@@ -323,7 +323,7 @@ ips_home_open_inside(ips_state *state, const ips_container_where *where,
     }
     job.key = ips_name_of(state, where->name);
     job.segment = job.key == NULL ? NULL : ips_segment_of(state, where->segment);
-    if (job.segment == NULL) {
+    if (job.segment == NULL || ips_transaction_admit(state, job.segment) < 0) {
         return -1;
     }
     ips_segment_hold(job.segment);

@@ -90,6 +90,7 @@ draw_value(uint64_t old, uint64_t *state)
 static void
 spoil(ips_segment *segment, uint64_t *state)
 {
+    CHECK(ips_object_grow(segment->object, scene_size) == 0);
     memcpy(segment->base + IPS_SEGMENT_AT, scene + IPS_SEGMENT_AT, scene_size - IPS_SEGMENT_AT);
     atomic_store_explicit(&segment->shm->lock.word, 0, memory_order_relaxed);
     int changes = 1 + (int)(draw(state) % 4);
