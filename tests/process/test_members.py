@@ -122,10 +122,11 @@ def test_a_thousand_members_share_one_namespace(namespace):
 
 
 LITTER = """
-import os, signal, ipcsys
-keep = [ipcsys.Lock() for _ in range(100)], ipcsys.Lock(name="kept")
-import pickle
-tickets = pickle.dumps(keep[0])
+import os, pickle, signal, ipcsys
+keep = [ipcsys.Lock() for _ in range(100)], ipcsys.Queue(), ipcsys.Segment(), ipcsys.SharedMap({"a": 1})
+named = ipcsys.Lock(name="kept"), ipcsys.Queue(name="goes with its last user", cleanup="last")
+keep[1].put(b"x" * 1_000_000)
+tickets = pickle.dumps(keep)
 if os.fork() == 0:
     os.kill(os.getpid(), signal.SIGKILL)
 os.wait()
