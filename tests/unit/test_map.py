@@ -268,12 +268,12 @@ def test_one_update_takes_tens_of_thousands(shared):
     assert shared == plain and shared.check() == []
 
 
-def test_an_update_that_outgrows_the_journal_changes_nothing(shared):
+def test_an_update_that_does_not_fit_changes_nothing():
     plain = dict.fromkeys(range(300), "before")
-    shared.update(plain)
-    with pytest.raises(ipcsys.TransactionTooLarge):
-        shared.update(dict.fromkeys(range(300), "x" * 250) | dict.fromkeys(range(200_000)))
-    assert shared == plain and shared.check() == []
+    with SharedMap(plain, max_size="2 MiB") as shared:
+        with pytest.raises((ipcsys.SegmentFull, ipcsys.TransactionTooLarge)):
+            shared.update(dict.fromkeys(range(300), "x" * 250) | dict.fromkeys(range(200_000)))
+        assert shared == plain and shared.check() == []
 
 
 def test_the_constructor_takes_what_dict_takes():
