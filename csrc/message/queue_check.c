@@ -187,8 +187,8 @@ inspect(inspection *job)
     job->tail = atomic_load_explicit(&shm->producers.tail, memory_order_relaxed);
     job->put = atomic_load_explicit(&shm->producers.tail_sequence, memory_order_relaxed);
     job->backed = atomic_load_explicit(&shm->producers.backed_units, memory_order_relaxed);
-    if (job->backed > ring->units ||
-        !ips_ring_backs(ring, ring->area_offset, (uint64_t)job->backed * IPS_BLOCK)) {
+    if (job->backed > ring->units || (job->backed != 0 &&
+        !ips_ring_backs(ring, ring->area_offset, (uint64_t)job->backed * IPS_BLOCK))) {
         problem(job, "%u units of %u have memory", job->backed, ring->units);
         return;
     }

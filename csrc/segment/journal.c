@@ -254,11 +254,33 @@ ips_journal_touch(ips_journal *journal, uint64_t offset)
     return IPS_OK;
 }
 
+/* May a journal name these words? */
+static bool
+may_change(const ips_journal *journal, uint64_t offset, uint64_t count)
+{
+    bool fixed = offset >= journal->fixed_start && offset < journal->fixed_end &&
+                 count <= (journal->fixed_end - offset) / 8;
+    bool heap = offset >= journal->heap_start && offset < journal->heap_end &&
+                count <= (journal->heap_end - offset) / 8;
+    return offset % 8 == 0 && count != 0 && (fixed || heap);
+}
+
+/* One look at a word that a peer could be spoiling: what was checked is what
+ * is used.  relaxed: by rule only the lock's holder writes it. */
+static uint64_t
+fetch(const uint64_t *word)
+{
+    return atomic_load_explicit((const _Atomic uint64_t *)word, memory_order_relaxed);
+}
+
 void
 ips_journal_settle_versions(ips_journal *journal)
 {
     for (uint64_t i = 1; i <= journal->touched; i++) {
-        uint64_t offset = journal->extents[0].area[journal->extents[0].words - i];
+        uint64_t offset = fetch(&journal->extents[0].area[journal->extents[0].words - i]);
+        if (!may_change(journal, offset, 1)) {
+            continue; /* spoilt since it was listed */
+        }
         _Atomic uint64_t *version = (_Atomic uint64_t *)(journal->base + offset);
         /* relaxed: only the lock's holder writes it. */
         uint64_t seen = atomic_load_explicit(version, memory_order_relaxed);
@@ -293,17 +315,6 @@ ips_journal_end(ips_journal *journal)
     store_mark(journal);
 }
 
-/* May a journal name these words? */
-static bool
-may_change(const ips_journal *journal, uint64_t offset, uint64_t count)
-{
-    bool fixed = offset >= journal->fixed_start && offset < journal->fixed_end &&
-                 count <= (journal->fixed_end - offset) / 8;
-    bool heap = offset >= journal->heap_start && offset < journal->heap_end &&
-                count <= (journal->heap_end - offset) / 8;
-    return offset % 8 == 0 && count != 0 && (fixed || heap);
-}
-
 typedef struct {
     uint64_t offset, count, start; /* `start`: index of its first old value */
 } entry;
@@ -315,11 +326,11 @@ read_entry(const ips_journal *journal, const uint64_t *area, uint64_t end, entry
     if (end < 2) {
         return false;
     }
-    uint64_t last = area[end - 1];
+    uint64_t last = fetch(&area[end - 1]);
     uint64_t count = 1;
     uint64_t trailer = 1;
     if ((last & RANGE_BIT) != 0) {
-        count = area[end - 2];
+        count = fetch(&area[end - 2]);
         trailer = 2;
     }
     if (count > end - trailer || !may_change(journal, last & ~RANGE_BIT, count)) {

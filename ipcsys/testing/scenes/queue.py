@@ -146,7 +146,7 @@ class PutToWaiter(Put):
 
     def meanwhile(self, victim):
         try:
-            self.heard = self.queue.get(timeout=0.5)
+            self.heard = self.queue.get(timeout=0.25)
         except ipcsys.Empty:
             self.heard = None
 
@@ -288,8 +288,9 @@ class Shutdown(_Named):
         assert self.queue.check() == []
         try:
             self.queue.put_nowait("more")
-        except ipcsys.Error:
-            assert [self.queue.get() for _ in self.items] == self.items or not first
+        except ipcsys.ShutDown:
+            if first:
+                assert [self.queue.get() for _ in self.items] == self.items
             return "after"
         assert not (first and finished)
         assert self.queue.drain() == [*self.items, "more"]
