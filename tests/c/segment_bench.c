@@ -2,7 +2,7 @@
 /* What a segment's memory costs, timed inside C.  Not a test: build it with
  *
  *   cc -std=c11 -D_GNU_SOURCE -O2 -fno-strict-aliasing -Icsrc -pthread \
- *      tests/c/segment_bench.c $(ls csrc/*/*.c | grep -v bind/) -o segment_bench
+ *      tests/c/segment_bench.c $(find csrc -name "*.c" -not -path "*bind*") -o segment_bench
  *
  * and run it with IPCSYS_DIR set; it prints nanoseconds, to be taken as the
  * least of several runs. */
