@@ -102,7 +102,7 @@ take_into(ips_queue_object *self, const ips_look *look, void *to, int64_t deadli
         taking job = {.queue = &self->body, .look = look, .to = to};
         return ips_queue_run(self, take_large_step, &job, deadline);
     }
-    ips_copy copy = {look->record.payload, to, look->size};
+    ips_copy copy = {.from = look->record.payload, .to = to, .size = look->record.size};
     ips_take take = {look, look, &copy, 1, false};
     return ips_queue_take_patiently(self, &take, deadline);
 }
@@ -134,7 +134,7 @@ static PyObject *
 receive_packed(ips_queue_object *self, receipt *in, uint8_t *room)
 {
     const ips_look *look = &in->look;
-    ips_copy copy = {look->record.payload, room, look->size};
+    ips_copy copy = {.from = look->record.payload, .to = room, .size = look->record.size};
     ips_take keep = {look, look, &copy, 1, true};
     in->status = ips_queue_take_patiently(self, &keep, in->deadline);
     if (in->status < 0) {
@@ -232,7 +232,8 @@ get_quick(ips_queue_object *self)
     if (bytes == NULL) {
         return NULL;
     }
-    ips_copy copy = {look.record.payload, PyBytes_AS_STRING(bytes), look.size};
+    ips_copy copy = {.from = look.record.payload, .to = PyBytes_AS_STRING(bytes),
+                     .size = look.record.size};
     ips_take take = {&look, &look, &copy, 1, false};
     if (ips_queue_try_take(queue, &take) != 0) {
         Py_CLEAR(bytes);

@@ -189,10 +189,7 @@ ips_queue_put_many_method(PyObject *object, PyObject *const *args, Py_ssize_t co
 typedef struct {
     ips_look first, last;
     uint32_t count;
-    bool packed; /* some are MessagePack, and lie in `arena` */
-    uint8_t *arena;
-    uint64_t next[BATCH]; /* position behind each */
-    uint8_t kind[BATCH];
+    uint8_t *arena; /* where MessagePack goes to be decoded; NULL if there is none */
     ips_copy copies[BATCH];
     PyObject *items[BATCH];
 } batch;
@@ -201,11 +198,9 @@ static void
 batch_clear(batch *run)
 {
     for (uint32_t i = 0; i < run->count; i++) {
-        Py_CLEAR(run->items[i]);
+        Py_XDECREF(run->items[i]);
     }
     PyMem_Free(run->arena);
-    run->arena = NULL;
-    run->count = 0;
 }
 
 /* Forget all but the first `count`. */
@@ -216,70 +211,49 @@ batch_cut(batch *run, uint32_t count)
         Py_CLEAR(run->items[i]);
     }
     run->count = count;
-    run->last.record.next = run->next[count - 1];
-    run->last.record.sequence = run->first.record.sequence + count - 1;
+    ips_look_cut(&run->first, run->copies, count, &run->last);
 }
 
-/* Look at up to `most` messages from run->first on; no allocation yet.  Stops
- * before one that has to be taken alone. */
-static void
-batch_measure(ips_queue *queue, uint32_t most, batch *run)
+/* Memory for those that need decoding; `size` bytes in all. */
+static int
+batch_prepare_arena(batch *run, uint64_t size)
 {
-    uint64_t total = 0;
-    run->last = run->first;
-    run->count = 0;
-    run->packed = false;
-    for (ips_look look = run->first; run->count < most;) {
-        uint32_t i = run->count;
-        total += look.size;
-        if (look.record.kind > IPS_VALUE_MSGPACK || (i != 0 && total > BATCH_BYTES)) {
-            break;
-        }
-        run->kind[i] = look.record.kind;
-        run->packed = run->packed || look.record.kind == IPS_VALUE_MSGPACK;
-        run->next[i] = look.record.next;
-        run->copies[i] = (ips_copy){look.record.payload, NULL, look.size};
-        run->items[i] = NULL;
-        run->last = look;
-        run->count++;
-        if (run->count == most || ips_queue_look_further(queue, &look) != 0) {
-            break;
+    run->arena = PyMem_Malloc(size + 1);
+    if (run->arena == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    uint64_t used = 0;
+    for (uint32_t i = 0; i < run->count; i++) {
+        if (run->copies[i].kind != IPS_VALUE_RAW) {
+            run->copies[i].to = run->arena + used;
+            used += run->copies[i].size;
         }
     }
+    return 0;
 }
 
 /* Memory for each: 0, or -1 with an exception set. */
 static int
 batch_prepare(batch *run)
 {
-    uint64_t packed = 0, used = 0;
-    for (uint32_t i = 0; i < run->count; i++) {
-        ips_copy *copy = &run->copies[i];
-        if (run->kind[i] != IPS_VALUE_RAW) {
-            packed += copy->size;
-            continue;
+    uint64_t packed = 0;
+    uint32_t count = run->count;
+    for (run->count = 0; run->count < count; run->count++) {
+        ips_copy *copy = &run->copies[run->count];
+        PyObject *item = NULL;
+        if (copy->kind == IPS_VALUE_RAW) {
+            item = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)copy->size);
+            if (item == NULL) {
+                return -1;
+            }
+            copy->to = PyBytes_AS_STRING(item);
+        } else {
+            packed += (uint64_t)copy->size + 1;
         }
-        run->items[i] = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)copy->size);
-        if (run->items[i] == NULL) {
-            return -1;
-        }
-        copy->to = PyBytes_AS_STRING(run->items[i]);
+        run->items[run->count] = item;
     }
-    if (!run->packed) {
-        return 0;
-    }
-    run->arena = PyMem_Malloc(packed + 1);
-    if (run->arena == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (uint32_t i = 0; i < run->count; i++) {
-        if (run->kind[i] != IPS_VALUE_RAW) {
-            run->copies[i].to = run->arena + used;
-            used += run->copies[i].size;
-        }
-    }
-    return 0;
+    return packed == 0 ? 0 : batch_prepare_arena(run, packed);
 }
 
 /* Turn what was copied into values.  At the first that fails: -1 with the
@@ -289,10 +263,10 @@ batch_decode(ips_queue_object *self, batch *run)
 {
     for (uint32_t i = 0; i < run->count; i++) {
         const ips_copy *copy = &run->copies[i];
-        if (run->kind[i] == IPS_VALUE_RAW) {
+        if (copy->kind == IPS_VALUE_RAW) {
             continue;
         }
-        run->items[i] = ips_value_decode(self->state, run->kind[i], copy->to, copy->size);
+        run->items[i] = ips_value_decode(self->state, copy->kind, copy->to, copy->size);
         if (run->items[i] == NULL && i == 0) {
             return -1;
         }
@@ -304,23 +278,39 @@ batch_decode(ips_queue_object *self, batch *run)
     return 0;
 }
 
+/* Move the values to the end of a list: 0, or -1 with an exception set. */
 static int
-batch_append(batch *run, PyObject *list)
+batch_append(batch *run, PyObject **list)
 {
+    if (*list == NULL) {
+        *list = PyList_New(run->count);
+        for (uint32_t i = 0; *list != NULL && i < run->count; i++) {
+            PyList_SET_ITEM(*list, i, Py_NewRef(run->items[i]));
+        }
+        return *list == NULL ? -1 : 0;
+    }
     for (uint32_t i = 0; i < run->count; i++) {
-        if (PyList_Append(list, run->items[i]) < 0) {
+        if (PyList_Append(*list, run->items[i]) < 0) {
             return -1;
         }
     }
     return 0;
 }
 
+static Py_ssize_t
+list_size(PyObject *list)
+{
+    return list == NULL ? 0 : PyList_GET_SIZE(list);
+}
+
 static void
-list_cut(PyObject *list, Py_ssize_t size)
+list_cut(PyObject **list, Py_ssize_t size)
 {
     PyObject *type, *error, *traceback;
     PyErr_Fetch(&type, &error, &traceback);
-    if (PyList_SetSlice(list, size, PyList_GET_SIZE(list), NULL) < 0) {
+    if (size == 0) {
+        Py_CLEAR(*list);
+    } else if (PyList_SetSlice(*list, size, PyList_GET_SIZE(*list), NULL) < 0) {
         PyErr_Clear(); /* cutting off the end allocates nothing */
     }
     PyErr_Restore(type, error, traceback);
@@ -329,12 +319,12 @@ list_cut(PyObject *list, Py_ssize_t size)
 /* Take the run that was measured into the end of `list`, which grows before
  * the messages are taken, never after.  0, a status, or 1: exception set. */
 static int
-batch_take(ips_queue_object *self, batch *run, PyObject *list, int64_t deadline)
+batch_take(ips_queue_object *self, batch *run, PyObject **list, int64_t deadline)
 {
-    Py_ssize_t size = PyList_GET_SIZE(list);
-    ips_take take = {&run->first, &run->last, run->copies, run->count, run->packed};
+    Py_ssize_t size = list_size(*list);
+    ips_take take = {&run->first, &run->last, run->copies, run->count, run->arena != NULL};
     int status = 0;
-    if (run->packed) { /* copy, decode, then take */
+    if (take.keep) { /* copy, decode, then take */
         status = ips_queue_take_patiently(self, &take, deadline);
         if (status == 0 && batch_decode(self, run) < 0) {
             return 1;
@@ -356,10 +346,13 @@ batch_take(ips_queue_object *self, batch *run, PyObject *list, int64_t deadline)
 
 /* The next message alone, into the end of `list`: 0 or -1. */
 static int
-take_one(ips_queue_object *self, PyObject *list, int64_t deadline)
+take_one(ips_queue_object *self, PyObject **list, int64_t deadline)
 {
-    Py_ssize_t size = PyList_GET_SIZE(list);
-    if (PyList_Append(list, Py_None) < 0) {
+    Py_ssize_t size = list_size(*list);
+    if (*list == NULL) {
+        *list = PyList_New(0);
+    }
+    if (*list == NULL || PyList_Append(*list, Py_None) < 0) {
         return -1;
     }
     PyObject *value = ips_queue_get_value(self, deadline);
@@ -367,12 +360,12 @@ take_one(ips_queue_object *self, PyObject *list, int64_t deadline)
         list_cut(list, size);
         return -1;
     }
-    return PyList_SetItem(list, size, value);
+    return PyList_SetItem(*list, size, value);
 }
 
 /* One batch of at most `most`: 0 or -1 with an exception set. */
 static int
-take_some(ips_queue_object *self, uint32_t most, PyObject *list, int64_t deadline)
+take_some(ips_queue_object *self, uint32_t most, PyObject **list, int64_t deadline)
 {
     batch run;
     int status;
@@ -382,10 +375,8 @@ take_some(ips_queue_object *self, uint32_t most, PyObject *list, int64_t deadlin
             break;
         }
         run.arena = NULL;
-        run.count = 0;
-        if (!run.first.large) {
-            batch_measure(&self->body, most, &run);
-        }
+        run.count = ips_queue_look_run(&self->body, &run.first, most, BATCH_BYTES,
+                                       IPS_VALUE_MSGPACK, run.copies, &run.last);
         if (run.count == 0) {
             return take_one(self, list, deadline);
         }
@@ -407,14 +398,14 @@ take_some(ips_queue_object *self, uint32_t most, PyObject *list, int64_t deadlin
 static PyObject *
 get_list(ips_queue_object *self, uint64_t most, int64_t deadline)
 {
-    PyObject *list = PyList_New(0);
-    while (list != NULL && (uint64_t)PyList_GET_SIZE(list) < most) {
-        uint64_t left = most - (uint64_t)PyList_GET_SIZE(list);
-        if (take_some(self, left < BATCH ? (uint32_t)left : BATCH, list, deadline) < 0) {
-            if (PyList_GET_SIZE(list) == 0) {
-                Py_CLEAR(list);
-            } else {
+    PyObject *list = NULL;
+    while ((uint64_t)list_size(list) < most) {
+        uint64_t left = most - (uint64_t)list_size(list);
+        if (take_some(self, left < BATCH ? (uint32_t)left : BATCH, &list, deadline) < 0) {
+            if (list_size(list) != 0) {
                 PyErr_Clear(); /* what is in the list was taken; the next call meets it again */
+            } else {
+                Py_CLEAR(list);
             }
             break;
         }

@@ -96,23 +96,76 @@ ips_queue_look_locked(ips_queue *queue, int64_t deadline, ips_look *out)
     return status;
 }
 
-int
-ips_queue_look_further(ips_queue *queue, ips_look *look)
+/* The record behind `record` in the same block, if one is there that needs no
+ * second thought; a look without the lock, as ips_ring_read. */
+__attribute__((no_sanitize("thread"))) static inline bool
+step_within_block(uint64_t tail, ips_record *record)
 {
-    ips_record next;
-    uint64_t position = look->record.next;
-    if (position >= look->tail) {
+    uint64_t offset = record->next % IPS_BLOCK;
+    if (offset == 0 || record->next >= tail) {
+        return false;
+    }
+    const uint8_t *at = record->payload + (record->next - record->position) -
+                        sizeof(ips_record_shm);
+    const ips_record_shm *found = (const ips_record_shm *)at;
+    /* relaxed: ordered by the tail; see ips_record_fill. */
+    uint64_t word = atomic_load_explicit(&found->word, memory_order_relaxed);
+    uint64_t need = ips_record_need((uint32_t)word);
+    if (word >> 48 != 0 || !ips_within(offset, need, IPS_BLOCK) ||
+        !ips_within(record->next, need, tail)) {
+        return false;
+    }
+    /* relaxed: as above. */
+    record->sequence = atomic_load_explicit(&found->sequence, memory_order_relaxed);
+    record->position = record->next;
+    record->next += need;
+    record->payload = at + sizeof(ips_record_shm);
+    record->size = (uint32_t)word;
+    record->kind = (uint8_t)(word >> 32);
+    record->flags = 0;
+    return true;
+}
+
+static bool
+step_further(ips_queue *queue, ips_look *look)
+{
+    if (step_within_block(look->tail, &look->record)) {
+        return true;
+    }
+    if (look->record.next >= look->tail) {
         /* acquire: pairs with ips_ring_publish. */
         look->tail = atomic_load_explicit(&queue->ring.shm->producers.tail, memory_order_acquire);
     }
-    if (position >= look->tail ||
-        ips_ring_read(&queue->ring, position, look->tail, &next) < 0 ||
+    ips_record next;
+    if (look->record.next >= look->tail ||
+        ips_ring_read(&queue->ring, look->record.next, look->tail, &next) < 0 ||
         (next.flags & IPS_RECORD_LARGE) != 0) {
-        return IPS_EEMPTY; /* whatever it is, it will be the first one some time */
+        return false; /* whatever it is, it will be the first one some time */
     }
     look->record = next;
-    look->size = next.size;
-    return IPS_OK;
+    return true;
+}
+
+uint32_t
+ips_queue_look_run(ips_queue *queue, const ips_look *first, uint32_t most, uint64_t bytes,
+                   uint8_t kind_most, ips_copy *copies, ips_look *last)
+{
+    ips_look look = *first;
+    uint32_t count = 0;
+    const ips_record *record = &look.record;
+    if (look.large || record->kind > kind_most) {
+        return 0;
+    }
+    uint64_t total = record->size;
+    do {
+        copies[count++] = (ips_copy){.from = record->payload, .next = record->next,
+                                     .size = record->size, .kind = record->kind};
+    } while (count < most && step_further(queue, &look) && record->kind <= kind_most &&
+             (total += record->size) <= bytes);
+    *last = *first;
+    last->tail = look.tail;
+    ips_look_cut(first, copies, count, last);
+    return count;
 }
 
 /* --- taking --------------------------------------------------------------- */

@@ -74,16 +74,29 @@ typedef struct {
 IPS_MUST_CHECK int ips_queue_look(ips_queue *queue, ips_look *out);
 /* The same with the consumers' lock for a moment: never IPS_EAGAIN. */
 IPS_MUST_CHECK int ips_queue_look_locked(ips_queue *queue, int64_t deadline, ips_look *out);
-/* The message behind `look`, as long as it is published: turns *look into it.
- * IPS_EEMPTY at the end, or where it is large. */
-IPS_MUST_CHECK int ips_queue_look_further(ips_queue *queue, ips_look *look);
-
-/* Where the bytes of one message that is not large are to go. */
+/* One message that is not large, on its way. */
 typedef struct {
     const uint8_t *from; /* the look's record.payload */
-    void *to;
-    uint64_t size;
+    void *to;            /* where the bytes are to go; the caller's to say */
+    uint64_t next;       /* position behind it */
+    uint32_t size;
+    uint8_t kind;
 } ips_copy;
+
+/* Messages from `first` on, as far as they are published, not large and of
+ * kinds up to `kind_most`: at most `most` and, but for the first, no more than
+ * `bytes` bytes.  How many; none if the first one is not such a message.
+ * *last is good for a take. */
+uint32_t ips_queue_look_run(ips_queue *queue, const ips_look *first, uint32_t most,
+    uint64_t bytes, uint8_t kind_most, ips_copy *copies, ips_look *last);
+
+/* Let `last` be the look of the last of the first `count`. */
+static inline void
+ips_look_cut(const ips_look *first, const ips_copy *copies, uint32_t count, ips_look *last)
+{
+    last->record.next = copies[count - 1].next;
+    last->record.sequence = first->record.sequence + count - 1;
+}
 
 /* Copies, and the taking of all messages from `first` to `last`; all or
  * nothing, and only if the head is still where `first` saw it. */

@@ -117,7 +117,7 @@ get_one(ips_queue *queue, uint8_t **bytes, int64_t deadline)
             return status;
         }
         *bytes = malloc(look.size + 8);
-        ips_copy copy = {look.record.payload, *bytes, look.size};
+        ips_copy copy = {.from = look.record.payload, .to = *bytes, .size = look.record.size};
         ips_take take = {&look, &look, &copy, 1, false};
         if (look.large) {
             status = ips_queue_take_large(queue, &look, *bytes, deadline);
@@ -292,13 +292,13 @@ batches_are_taken_whole(void)
         for (uint32_t taken = 0; taken < MANY;) {
             ips_look first, last;
             ips_copy copies[100];
-            uint32_t count = 0;
             CHECK(ips_queue_look(&queue, &first) == 0);
-            last = first;
-            do {
-                copies[count] = (ips_copy){last.record.payload, got[taken + count], last.size};
-                count++;
-            } while (count < 100 && ips_queue_look_further(&queue, &last) == 0);
+            uint32_t count = ips_queue_look_run(&queue, &first, 100, 1 << 20, 255, copies, &last);
+            CHECK(count > 0 && count <= 100);
+            for (uint32_t i = 0; i < count; i++) {
+                CHECK(copies[i].size == 64);
+                copies[i].to = got[taken + i];
+            }
             ips_take take = {&first, &last, copies, count, false};
             CHECK(ips_queue_try_take(&queue, &take) == 0);
             CHECK(ips_queue_try_take(&queue, &take) == IPS_EMISMATCH);
