@@ -294,6 +294,7 @@ has_news(const ips_queue *queue)
 #define LONG_REST 50u
 #define PROBE_EVERY 32u
 #define STREAM_BYTES 256u
+#define GLANCES 8u /* looks between two at the clock: a microsecond or less */
 
 static void
 rest_for(uint32_t pauses)
@@ -307,11 +308,51 @@ static void
 learn(ips_queue *queue)
 {
     const ips_queue_shm *shm = queue->ring.shm;
-    /* relaxed: hints of this process. */
+    /* relaxed: hints. */
     uint64_t waiting = atomic_load_explicit(&shm->producers.tail, memory_order_relaxed) -
                        atomic_load_explicit(&shm->consumers.head, memory_order_relaxed);
     atomic_store_explicit(&queue->rest, waiting >= STREAM_BYTES ? LONG_REST : SHORT_REST,
                           memory_order_relaxed);
+}
+
+/* Is the next wait to rest long?  relaxed, here and below: hints of this
+ * process, which any of its threads may overwrite. */
+static bool
+probes(const ips_queue *queue)
+{
+    return atomic_load_explicit(&queue->rest, memory_order_relaxed) == LONG_REST ||
+           atomic_load_explicit(&queue->waits, memory_order_relaxed) % PROBE_EVERY == 0;
+}
+
+static void
+count_wait(ips_queue *queue)
+{
+    /* relaxed: as above. */
+    uint32_t waits = atomic_load_explicit(&queue->waits, memory_order_relaxed);
+    atomic_store_explicit(&queue->waits, waits + 1, memory_order_relaxed);
+}
+
+/* Look a few times; true if there is something. */
+static bool
+look_on(const ips_queue *queue, uint32_t rest, uint32_t looks)
+{
+    for (uint32_t i = 0; i < looks; i++) {
+        rest_for(rest);
+        if (has_news(queue)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+ips_queue_glance(ips_queue *queue)
+{
+    if (probes(queue) || ips_spin_budget() == 0 || !look_on(queue, SHORT_REST, GLANCES)) {
+        return false;
+    }
+    count_wait(queue);
+    return true;
 }
 
 bool
@@ -321,16 +362,12 @@ ips_queue_spin(ips_queue *queue, int64_t deadline)
     if (has_news(queue) || deadline == IPS_AT_ONCE || budget == 0) {
         return has_news(queue);
     }
+    bool probing = probes(queue);
+    count_wait(queue);
     int64_t now = ips_now();
     int64_t until = deadline - now < budget ? deadline : now + budget;
-    /* relaxed: hints of this process. */
-    uint32_t waits = atomic_load_explicit(&queue->waits, memory_order_relaxed);
-    atomic_store_explicit(&queue->waits, waits + 1, memory_order_relaxed);
-    bool probing = waits % PROBE_EVERY == 0 ||
-                   atomic_load_explicit(&queue->rest, memory_order_relaxed) == LONG_REST;
     do {
-        rest_for(probing ? LONG_REST : SHORT_REST);
-        if (has_news(queue)) {
+        if (probing ? look_on(queue, LONG_REST, 1) : look_on(queue, SHORT_REST, GLANCES)) {
             if (probing) {
                 learn(queue);
             }

@@ -118,6 +118,9 @@ IPS_MUST_CHECK int ips_queue_take_large(ips_queue *queue, const ips_look *look, 
 /* Wait until there is something to look at, or the queue was shut down: 0,
  * IPS_ETIMEOUT or IPS_EINTR. */
 IPS_MUST_CHECK int ips_queue_await(ips_queue *queue, int64_t deadline);
+/* Look again for a microsecond, which is no longer than dropping the GIL takes
+ * where others want it; not where messages come in a stream. */
+bool ips_queue_glance(ips_queue *queue);
 /* The two halves of it: spin (true if there is something), and park. */
 bool ips_queue_spin(ips_queue *queue, int64_t deadline);
 IPS_MUST_CHECK int ips_queue_park(ips_queue *queue, int64_t deadline);
