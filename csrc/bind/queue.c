@@ -316,7 +316,8 @@ PyDoc_STRVAR(get_into_doc, "get_into($self, /, buffer, block=True, timeout=None)
 "Take the next message, which must be bytes, into a writable buffer; its size.\n"
 "One that does not fit, or is not bytes, raises and stays.");
 PyDoc_STRVAR(get_many_doc, "get_many($self, /, n, block=True, timeout=None)\n--\n\n"
-"Take up to n items as a list, waiting for the first of them only.");
+"Take up to n items as a list, waiting for the first of them only.  One that\n"
+"cannot be decoded ends the list; its DecodeError comes with the next call.");
 PyDoc_STRVAR(drain_doc, "drain($self, /)\n--\n\nTake all that is there now, as a list.");
 PyDoc_STRVAR(qsize_doc, "qsize($self, /)\n--\n\nHow many items there are.");
 PyDoc_STRVAR(empty_doc, "empty($self, /)\n--\n\nWhether there are none.");

@@ -17,6 +17,7 @@ typedef struct {
     ips_state *state;        /* of the module that the type keeps alive */
     _Atomic uint32_t inside; /* calls that drop the GIL, and IPS_QUEUE_CLOSED */
     PyObject *weakrefs;
+    PyObject *owed;          /* a DecodeError that the next get is to raise, or NULL */
     PyObject *name;          /* a str, or NULL where it has none; outlives close() */
     ips_queue body;
 } ips_queue_object;
@@ -65,6 +66,10 @@ int ips_queue_deadline(PyObject *block, PyObject *timeout, int64_t *deadline);
 
 /* Put one, without the GIL where it must wait; 0, or -1 with an exception. */
 int ips_queue_put_message(ips_queue_object *self, const ips_message *message, int64_t deadline);
+/* Raises what an earlier call kept back: true if there was something. */
+bool ips_queue_raise_owed(ips_queue_object *self);
+/* Keep the exception that is set for the next call: its message was taken. */
+void ips_queue_owe(ips_queue_object *self);
 /* The next message's value: NULL with an exception set.  Call entered. */
 PyObject *ips_queue_get_value(ips_queue_object *self, int64_t deadline);
 

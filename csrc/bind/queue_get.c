@@ -60,6 +60,32 @@ ips_queue_find(ips_queue_object *self, int64_t deadline, ips_look *out)
     }
 }
 
+/* --- exceptions put off ---------------------------------------------------- */
+
+bool
+ips_queue_raise_owed(ips_queue_object *self)
+{
+    PyObject *error = self->owed;
+    if (__builtin_expect(error == NULL, 1)) {
+        return false;
+    }
+    self->owed = NULL;
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(error);
+    return true;
+}
+
+void
+ips_queue_owe(ips_queue_object *self)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    Py_XSETREF(self->owed, error);
+}
+
 /* --- taking --------------------------------------------------------------- */
 
 typedef struct {
@@ -212,7 +238,7 @@ get_slow(ips_queue_object *self, int64_t deadline)
     if (ips_queue_enter(self) == NULL) {
         return NULL;
     }
-    PyObject *value = ips_queue_get_value(self, deadline);
+    PyObject *value = ips_queue_raise_owed(self) ? NULL : ips_queue_get_value(self, deadline);
     ips_queue_leave(self);
     return value;
 }
@@ -224,7 +250,7 @@ get_quick(ips_queue_object *self)
 {
     ips_look look;
     ips_queue *queue = ips_queue_quick(self);
-    if (queue == NULL || ips_queue_look(queue, &look) != 0 ||
+    if (queue == NULL || self->owed != NULL || ips_queue_look(queue, &look) != 0 ||
         look.record.kind != IPS_VALUE_RAW) {
         return NULL;
     }
@@ -338,7 +364,7 @@ ips_queue_get_into_method(PyObject *object, PyObject *const *args, Py_ssize_t co
     }
     Py_ssize_t size = -1;
     if (ips_queue_enter(self) != NULL) {
-        size = get_into(self, &view, deadline);
+        size = ips_queue_raise_owed(self) ? -1 : get_into(self, &view, deadline);
         ips_queue_leave(self);
     }
     PyBuffer_Release(&view);

@@ -252,6 +252,7 @@ ips_queue_dealloc(PyObject *object)
         give_up(self);
     }
     Py_XDECREF(self->name);
+    Py_XDECREF(self->owed);
     type->tp_free(object);
     Py_DECREF(type);
 }

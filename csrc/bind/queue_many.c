@@ -402,10 +402,12 @@ get_list(ips_queue_object *self, uint64_t most, int64_t deadline)
     while ((uint64_t)list_size(list) < most) {
         uint64_t left = most - (uint64_t)list_size(list);
         if (take_some(self, left < BATCH ? (uint32_t)left : BATCH, &list, deadline) < 0) {
-            if (list_size(list) != 0) {
-                PyErr_Clear(); /* what is in the list was taken; the next call meets it again */
-            } else {
+            if (list_size(list) == 0) {
                 Py_CLEAR(list);
+            } else if (PyErr_ExceptionMatches(self->state->errors[IPS_ORDINAL_DECODE])) {
+                ips_queue_owe(self);
+            } else {
+                PyErr_Clear(); /* the next call meets it again */
             }
             break;
         }
@@ -437,7 +439,8 @@ ips_queue_get_many_method(PyObject *object, PyObject *const *args, Py_ssize_t co
     if (ips_queue_enter(self) == NULL) {
         return NULL;
     }
-    PyObject *list = get_list(self, (uint64_t)most, deadline);
+    PyObject *list = ips_queue_raise_owed(self) ? NULL
+                                                : get_list(self, (uint64_t)most, deadline);
     ips_queue_leave(self);
     return list;
 }
@@ -452,7 +455,10 @@ ips_queue_drain_method(PyObject *object, PyObject *unused)
         return NULL;
     }
     uint64_t most = ips_queue_size(queue); /* what is put meanwhile stays */
-    PyObject *list = most == 0 ? PyList_New(0) : get_list(self, most, IPS_AT_ONCE);
+    PyObject *list = NULL;
+    if (!ips_queue_raise_owed(self)) {
+        list = most == 0 ? PyList_New(0) : get_list(self, most, IPS_AT_ONCE);
+    }
     if (list == NULL && (PyErr_ExceptionMatches(self->state->errors[IPS_ORDINAL_EMPTY])
                          || PyErr_ExceptionMatches(self->state->errors[IPS_ORDINAL_SHUTDOWN]))) {
         PyErr_Clear(); /* others were faster */
