@@ -41,9 +41,8 @@ ips_extents_backed(const ips_ring *ring)
     uint32_t backed = atomic_load_explicit(&ring->shm->producers.backed_extents,
                                            memory_order_relaxed);
     backed = backed < ring->units ? backed : ring->units;
-    return ips_ring_backs(ring, ring->extents_offset, (uint64_t)backed * sizeof(ips_extent_shm))
-               ? backed
-               : 0;
+    uint64_t size = (uint64_t)backed * sizeof(ips_extent_shm);
+    return backed != 0 && ips_ring_backs(ring, ring->extents_offset, size) ? backed : 0;
 }
 
 bool
