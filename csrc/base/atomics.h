@@ -26,6 +26,19 @@ ips_pause(void)
 #endif
 }
 
+/* Ask for the cache line at `at`, to be written soon; a hint.  The builtin asks
+ * x86 for it only to be read unless the target is a recent one, although every
+ * 64-bit processor takes the instruction. */
+static inline void
+ips_prefetch_to_write(const void *at)
+{
+#if defined(__x86_64__)
+    __asm__ __volatile__("prefetchw %0" ::"m"(*(const char *)at));
+#else
+    __builtin_prefetch(at, 1);
+#endif
+}
+
 /* Order an earlier seq_cst read-modify-write before later loads.  On x86 the
  * locked instruction has done so already (only the compiler is held back);
  * elsewhere, an RMW orders nothing after it and a full fence is needed.  Pairs
