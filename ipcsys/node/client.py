@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The asking side of a node.
+
+A request goes straight into the inbox of the node asked; the answer comes
+back on a reply queue that belongs, for the time of the call, to the calling
+thread alone, and the calling thread itself waits there: no dispatcher stands
+between.  Reply queues ("lines") are lent from a stack, so there are as many
+as calls ever ran at once.  An answer that comes after its caller gave up
+finds another correlation id on the line: it is dropped and counted.
+"""
+
+from time import monotonic
+
+from ipcsys import _core
+from ipcsys._core import Message, Queue
+from ipcsys.errors import (
+    Closed,
+    Empty,
+    Full,
+    NoProvider,
+    NotFound,
+    PeerDied,
+    RemoteError,
+    Timeout,
+)
+
+# A request put into an inbox whose node was just stopping is refused or
+# answered promptly, if anyone saw it at all.
+GRACE = 1.0
+
+
+class Line:
+    """A reply queue, and what was counted by those who borrowed it."""
+
+    __slots__ = (
+        "late",
+        "name",
+        "peers_died",
+        "queue",
+        "remote_errors",
+        "replies",
+        "requests",
+        "sent",
+        "timeouts",
+        "turn",
+        "waiting",
+    )
+
+    def __init__(self, name):
+        self.name = name
+        self.queue = None  # made at the first request
+        self.turn = 0
+        self.waiting = False
+        self.sent = self.requests = self.replies = 0
+        self.late = self.timeouts = self.peers_died = self.remote_errors = 0
+
+    def late_replies(self):
+        """Those dropped so far, and those that lie there unread while nobody waits."""
+        unread = 0
+        if self.queue is not None and not self.waiting:
+            try:
+                unread = self.queue.qsize()
+            except Closed:
+                pass
+        return self.late + unread
+
+
+class Client:
+    """Sends and asks on behalf of one node."""
+
+    def __init__(self, registry, id):
+        self.registry = registry
+        self.id = id
+        self.lines = []
+        self.closed = False
+        self._idle = []
+        self._inboxes = {}
+
+    def close(self):
+        self.closed = True
+        for line in self.lines:
+            if line.queue is not None:
+                line.queue.close()
+                remove_queue(line.name, self.registry.namespace)
+        self._inboxes.clear()
+
+    # -- sending ---------------------------------------------------------------------
+
+    def send(self, info, type, data, headers, timeout):
+        """A message that wants no answer."""
+        message = Message(type, data, sender=self.id, headers=headers)
+        line = self._borrow()
+        try:
+            deadline = None if timeout is None else monotonic() + timeout
+            self._put(info, message.to_bytes(), deadline)
+            line.sent += 1
+        finally:
+            self._idle.append(line)
+
+    def ask(self, info, type, data, headers, timeout):
+        """A message that wants one; returns the reply's data."""
+        line = self._borrow()
+        try:
+            queue = line.queue
+            if queue is None:
+                queue = self._connect(line)
+            line.turn = turn = line.turn + 1
+            deadline = None if timeout is None else monotonic() + timeout
+            message = Message(
+                type,
+                data,
+                sender=self.id,
+                correlation_id=str(turn),
+                reply_to=line.name,
+                headers=headers,
+            )
+            inbox = self._put(info, message.to_bytes(), deadline)
+            line.requests += 1
+            line.waiting = True
+            reply = self._await(line, str(turn), info, inbox, timeout, deadline)
+        finally:
+            line.waiting = False
+            self._idle.append(line)
+        line.replies += 1
+        headers = reply.headers
+        if headers and "error" in headers:
+            line.remote_errors += 1
+            raise remote_error(info, headers["error"], reply.data)
+        return reply.data
+
+    # -- inside ----------------------------------------------------------------------
+
+    def _borrow(self):
+        try:
+            return self._idle.pop()
+        except IndexError:
+            line = Line(f"reply-{self.id}-{len(self.lines)}")
+            self.lines.append(line)
+            return line
+
+    def _connect(self, line):
+        line.queue = Queue(
+            name=line.name, namespace=self.registry.namespace, create=True, cleanup="last"
+        )
+        return line.queue
+
+    def _put(self, info, raw, deadline):
+        inbox = self._inboxes.get(info.id)
+        if inbox is None:
+            inbox = self._open(info)
+        try:
+            inbox.put_bytes(raw, False)
+        except Full:
+            self._put_slowly(info, inbox, raw, deadline)
+        return inbox
+
+    def _put_slowly(self, info, inbox, raw, deadline):
+        """The inbox is full: wait for room, but not on the dead."""
+        while True:
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            try:
+                inbox.put_bytes(raw, timeout=0.1 if left is None else min(left, 0.1))
+                return
+            except Full:
+                if not _core.lives(info.owner, self.registry.namespace):
+                    raise self._died(info, "before it was asked") from None
+                if left == 0.0:
+                    raise Timeout(f"the inbox of {info.name!r} (pid {info.pid}) is full") from None
+
+    def _open(self, info):
+        for id in list(self._inboxes):
+            if self.registry.find(id) is None:
+                self._inboxes.pop(id, None)
+        try:
+            inbox = Queue(name=info.queue, namespace=self.registry.namespace, create=False)
+        except NotFound:
+            raise self._died(info, "or stopped before it was asked") from None
+        self._inboxes[info.id] = inbox
+        return inbox
+
+    def _await(self, line, turn, info, inbox, timeout, deadline):
+        left = timeout
+        if inbox.removed:
+            left = GRACE if timeout is None else min(timeout, GRACE)
+        while True:
+            try:
+                raw = line.queue._get_watching(info.owner, left)
+            except Empty:
+                line.timeouts += 1
+                if inbox.removed:
+                    raise PeerDied(f"{info.name!r} (pid {info.pid}) stopped") from None
+                raise Timeout(
+                    f"{info.name!r} (pid {info.pid}) did not answer within {timeout} s"
+                ) from None
+            except PeerDied:
+                line.peers_died += 1
+                raise self._died(info, "before it answered") from None
+            reply = Message.from_bytes(raw)
+            if reply.correlation_id == turn:
+                return reply
+            line.late += 1
+            if deadline is not None:
+                left = max(0.0, min(left, deadline - monotonic()))
+
+    def _died(self, info, when):
+        self._inboxes.pop(info.id, None)
+        self.registry.find(info.id)  # clears it away, with its services
+        return PeerDied(f"{info.name!r} (pid {info.pid}) died {when}")
+
+
+def remote_error(info, type, text):
+    if type == "NoProvider":
+        return NoProvider(text)
+    error = RemoteError(f"{type}: {text}" if text else type)
+    error.type = type
+    error.text = text
+    error.node = info.name
+    return error
+
+
+def remove_queue(name, namespace):
+    try:
+        _core.remove_object(name, namespace, True)
+    except NotFound:
+        pass  # a survivor that took us for dead, or an earlier stop
