@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each example runs, and says what it promises."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+SAYS = {
+    "lock_death.py": r"acquired [\d.]+ ms after the kill\nabandoned by its owner: True\n",
+    "queue_basics.py": r"(\{'job': \d, 'square': \d+\}\n){3}",
+    "shared_map.py": r"\[\('Lima', 21.0\), \('Oslo', -4.5\)\]\n",
+    "transaction.py": (
+        r"after the kill: +100 0\nafter the exception: +100 0\nafter the transfer: +70 30\n"
+    ),
+}
+
+
+def start(name, *argv):
+    return subprocess.Popen(
+        [sys.executable, EXAMPLES / name, *argv], text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def say(program, line):
+    program.stdin.write(line + "\n")
+    program.stdin.flush()
+    return program.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("name", sorted(SAYS))
+def test_an_example_says_what_it_promises_and_leaves_no_names(name, namespace_folder):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(SAYS[name], done.stdout), done.stdout
+    assert [file for file in os.listdir(namespace_folder) if not file.startswith(".")] == []
+
+
+def test_the_calculator_example_answers_and_survives_the_death_of_a_server():
+    with start("calculator_server.py", "one") as one, start("calculator_server.py", "two") as two:
+        for server in (one, two):
+            assert "serves" in server.stdout.readline()
+        with start("calculator_client.py") as client:
+            assert say(client, "6 * 7") == "6 * 7 = 42"
+            assert say(client, "7 / 0") == "7 / 0 = ZeroDivisionError: division by zero"
+            one.kill()
+            one.wait()
+            assert say(client, "2 ** 10") == "2 ** 10 = 1024"
+            client.communicate("quit\n", timeout=10)
+            assert client.returncode == 0
+        two.communicate("q\n", timeout=10)
+        assert two.returncode == 0
+
+
+def test_the_calculator_client_says_when_there_is_no_server():
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "calculator_client.py", "1"], capture_output=True, text=True,
+        timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 1 and "start calculator_server.py" in done.stderr
+
+
+def test_the_data_manager_example_keeps_its_data_between_runs():
+    with start("data_manager.py") as manager:
+        assert manager.stdout.readline()
+        assert say(manager, "inc") == "1"
+        manager.communicate("push 5\npush 6\nquit\n", timeout=10)
+    with start("data_manager.py") as manager:
+        assert manager.stdout.readline()
+        assert say(manager, "get") == "1 [5, 6]"
+        assert say(manager, "pop") == "5"
+        manager.communicate("quit\n", timeout=10)
+        assert manager.returncode == 0
+
+
+def test_the_three_roles_are_short_programs():
+    for name in ("calculator_server.py", "calculator_client.py", "data_manager.py"):
+        assert len((EXAMPLES / name).read_text().splitlines()) < 60
+
+
+def test_the_expressions_file_is_the_generators_own_output(tmp_path):
+    generator = (EXAMPLES / "make_expressions.py").read_text()
+    script = tmp_path / "a" / "b" / "make_expressions.py"
+    script.parent.mkdir(parents=True)
+    script.write_text(generator)
+    (tmp_path / "a" / "ipcsys" / "demo").mkdir(parents=True)
+    subprocess.run([sys.executable, script], check=True, timeout=60)
+    made = (tmp_path / "a" / "ipcsys" / "demo" / "expressions.txt").read_text()
+    assert made == (EXAMPLES / "expressions.txt").read_text()
