@@ -65,7 +65,7 @@ class ProcessInfo:
         put(self, "started", started)
         put(self, "heartbeat", heartbeat)
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name, value=None):
         raise AttributeError("a ProcessInfo is a reading; it does not change")
 
     __delattr__ = __setattr__
@@ -253,7 +253,7 @@ class Registry:
 
     def _withdraw(self, ids):
         """Inside a transaction: take `ids` out of every service."""
-        for service, offers in self._services.items():
+        for service, offers in list(self._services.items()):
             kept = {id: offers[id] for id in offers if id not in ids}
             if len(kept) != len(offers):
                 self._store_offers(service, kept)

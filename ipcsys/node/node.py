@@ -176,7 +176,8 @@ class Node:
 
         Waits only where its inbox is full.  `type=Message.SHUTDOWN` stops it.
         """
-        self._running_client().send(self._target(target), type, data, headers, timeout)
+        client = self._running_client()
+        client.send(self._target(target), type, data, headers, timeout)
 
     def request(self, target, data=None, timeout=5.0, headers=None):
         """Ask the node with that id or name; returns what its request handler returns.
@@ -184,7 +185,8 @@ class Node:
         Raises RemoteError where the handler raised, PeerDied at once where the
         node dies, Timeout, and NotFound where there is no such node.
         """
-        return self._ask(self._target(target), Message.REQUEST, data, headers, timeout)
+        client = self._running_client()
+        return self._ask(client, self._target(target), Message.REQUEST, data, headers, timeout)
 
     def call(self, service, data=None, timeout=5.0, strategy="round_robin"):
         """Ask one of the nodes that offer `service`; else as request().
@@ -192,12 +194,14 @@ class Node:
         Raises NoProvider where nobody does.  A call is made at most once: it is
         not repeated elsewhere after PeerDied; whether to do so is the caller's choice.
         """
+        client = self._running_client()
         info = self.discovery.choose(service, strategy)
-        return self._ask(info, Message.REQUEST, data, {"service": service}, timeout)
+        return self._ask(client, info, Message.REQUEST, data, {"service": service}, timeout)
 
     def ping(self, target, timeout=5.0):
         """Have a node say that it serves, and renew its heartbeat in the registry."""
-        self._ask(self._target(target), Message.HEARTBEAT, None, None, timeout)
+        client = self._running_client()
+        self._ask(client, self._target(target), Message.HEARTBEAT, None, None, timeout)
 
     def broadcast(self, data=None, headers=None):
         """Notify every other node; returns how many it was sent to."""
@@ -226,8 +230,7 @@ class Node:
             raise NotFound(f"no node {target!r} in {self.namespace!r}")
         return info
 
-    def _ask(self, info, type, data, headers, timeout):
-        client = self._running_client()
+    def _ask(self, client, info, type, data, headers, timeout):
         crew = self._crew
         if threading.get_ident() not in crew.idents:
             return client.ask(info, type, data, headers, timeout)

@@ -51,12 +51,13 @@ class Crew:
 
     def stop(self):
         """Have the workers finish what lies in the inbox, and end."""
-        with self._lock:
-            self.stopping = True
-            alive = self._alive
+        self.stopping = True
+        self._wake()
+
+    def _wake(self):
+        """Wake a worker; each that ends while stopping wakes the next."""
         try:
-            for _ in range(alive):
-                self.inbox.put_bytes(WAKE, False)
+            self.inbox.put_bytes(WAKE, False)
         except Error:
             pass  # full: nobody is parked, and who empties it looks by itself
 
@@ -95,6 +96,8 @@ class Crew:
                 last = self._alive == 0
             if last:
                 self._finish(tally)
+            elif self.stopping:
+                self._wake()
 
     def _serve(self, tally):
         attend = self.inbox._attend
