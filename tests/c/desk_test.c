@@ -136,8 +136,10 @@ static void
 bursts(void)
 {
     atomic_store_explicit(&meet, THREADS, memory_order_seq_cst);
+    int slow = 0;
     for (int64_t i = 1; i <= BURSTS; i++) {
         atomic_store_explicit(&busy, 0, memory_order_seq_cst);
+        int64_t started = ips_now();
         if (i % 2 == 0) {
             put(THREADS);
         } else {
@@ -147,7 +149,9 @@ bursts(void)
             }
         }
         await_taken(i * THREADS);
+        slow += ips_now() - started > SLOW_NS;
     }
+    CHECK(slow <= 3);
     atomic_store_explicit(&meet, 0, memory_order_seq_cst);
 }
 
