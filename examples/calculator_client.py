@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ask whoever serves "calculator".
 
-    python calculator_client.py "1 + 2" "7 / 0"
-    python calculator_client.py                  expressions line by line; quit ends it
+python calculator_client.py "1 + 2" "7 / 0"
+python calculator_client.py                  expressions line by line; quit ends it
 """
 
 import sys

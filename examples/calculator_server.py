@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A calculator that others call.  Start as many as you like; kill one if you like.
 
-    python calculator_server.py [name]        q ends it
+python calculator_server.py [name]        q ends it
 """
 
 import sys

@@ -73,7 +73,9 @@ def tree(draw, depth):
     value = combine(op, left, right)
     inexact = left_float or right_float or op == "/"
     if value is not None and inexact:
-        rounded = op in ("//", "%") or (op in "+-" and abs(value) < max(abs(left), abs(right)) / 1000)
+        rounded = op in ("//", "%") or (
+            op in "+-" and abs(value) < max(abs(left), abs(right)) / 1000
+        )
         if rounded and any(v.denominator & (v.denominator - 1) for v in (left, right)):
             raise Unfit  # floats may round the other way, or cancel
     if value is not None and abs(value) > 10**15:

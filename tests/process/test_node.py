@@ -263,7 +263,8 @@ def test_a_handler_of_notifications_that_raises_does_not_stop_the_node(node):
 
 @pytest.mark.parametrize(
     "arguments, error",
-    [({"name": 3}, TypeError), ({"name": ""}, ValueError), ({"name": "n", "workers": 0}, ValueError),
+    [({"name": 3}, TypeError), ({"name": ""}, ValueError),
+     ({"name": "n", "workers": 0}, ValueError),
      ({"name": "n", "workers": 1.5}, TypeError)],
 )  # fmt: skip
 def test_bad_arguments_are_refused(namespace, arguments, error):
@@ -489,7 +490,9 @@ def test_a_forked_child_owns_none_of_its_parents_nodes(node, server):
 
 def test_a_program_that_forgets_to_stop_its_node_ends_all_the_same(namespace):
     script = "from ipcsys import Node; n = Node('x').start(); n.on_request(len); print(n.id)"
-    done = subprocess.run([sys.executable, "-c", script], timeout=20, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], timeout=20, capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
     with Node("looker") as looker:
         assert looker.registry.find(done.stdout.strip()) is None

@@ -21,8 +21,14 @@ def registry(namespace):
 def test_what_is_registered_is_found_by_id_and_by_name(registry):
     before = time.time()
     info = registry.register("worker", queue="inbox", properties={"gpu": 2})
-    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", info.id)
-    for found in (registry.find(info.id), registry.find_by_name("worker"), Registry().find(info.id)):
+    assert re.fullmatch(
+        r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", info.id
+    )
+    for found in (
+        registry.find(info.id),
+        registry.find_by_name("worker"),
+        Registry().find(info.id),
+    ):
         assert found == info
         assert (found.name, found.pid, found.queue) == ("worker", os.getpid(), "inbox")
         assert found.properties == {"gpu": 2}
