@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/answer.h"
 
-#include "os/clock.h"
+#include "service/spin.h"
 
 /* Once its bell rang the proof may come any moment: ask again soon, and ever
  * less often, as sync/lock.c does. */
@@ -48,11 +48,11 @@ park(watch *w, uint32_t key)
 int
 ips_answer_await(ips_queue *queue, ips_owner server, int64_t deadline)
 {
-    if (has_message(queue) || ips_spin_until(has_message, queue, deadline)) {
+    if (has_message(queue) || ips_spin_closely(has_message, queue, deadline)) {
         return IPS_OK;
     }
     watch w = {
-        .space = queue->ring.object->space,
+        .space = queue->ring.space,
         .event = &queue->ring.shm->waits.not_empty,
         .server = server,
         .deadline = deadline,

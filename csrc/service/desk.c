@@ -8,7 +8,7 @@
  * more, itself (park) or through ips_desk_took after its take. */
 #include "service/desk.h"
 
-#include "base/atomics.h"
+#include "service/spin.h"
 
 void
 ips_desk_init(ips_desk *desk, ips_space *space, ips_eventcount_shm *event,
@@ -54,7 +54,7 @@ spin(ips_desk *desk, int64_t deadline)
     if (atomic_load_explicit(&desk->parked, memory_order_seq_cst) > 0) {
         bit_down(desk);
     }
-    bool ready = ips_spin_until(desk->ready, desk->context, deadline);
+    bool ready = ips_spin_closely(desk->ready, desk->context, deadline);
     /* pairs with the loads in agree(): it sees us gone and leaves the bit up,
      * or its thread is counted below and we put the bit up for it. */
     atomic_store_explicit(&desk->spinning, 0, memory_order_seq_cst);

@@ -42,14 +42,12 @@ class Line:
         "requests",
         "sent",
         "timeouts",
-        "turn",
         "waiting",
     )
 
     def __init__(self, name):
         self.name = name
         self.queue = None  # made at the first request
-        self.turn = 0
         self.waiting = False
         self.sent = self.requests = self.replies = 0
         self.late = self.timeouts = self.peers_died = self.remote_errors = 0
@@ -104,20 +102,12 @@ class Client:
             queue = line.queue
             if queue is None:
                 queue = self._connect(line)
-            line.turn = turn = line.turn + 1
             deadline = None if timeout is None else monotonic() + timeout
-            message = Message(
-                type,
-                data,
-                sender=self.id,
-                correlation_id=str(turn),
-                reply_to=line.name,
-                headers=headers,
-            )
+            message = Message(type, data, sender=self.id, reply_to=line.name, headers=headers)
             inbox = self._put(info, message.to_bytes(), deadline)
             line.requests += 1
             line.waiting = True
-            reply = self._await(line, str(turn), info, inbox, timeout, deadline)
+            reply = self._await(line, message.id, info, inbox, timeout, deadline)
         finally:
             line.waiting = False
             self._idle.append(line)
@@ -178,7 +168,7 @@ class Client:
         self._inboxes[info.id] = inbox
         return inbox
 
-    def _await(self, line, turn, info, inbox, timeout, deadline):
+    def _await(self, line, asked, info, inbox, timeout, deadline):
         left = timeout
         if inbox.removed:
             left = GRACE if timeout is None else min(timeout, GRACE)
@@ -196,7 +186,7 @@ class Client:
                 line.peers_died += 1
                 raise self._died(info, "before it answered") from None
             reply = Message.from_bytes(raw)
-            if reply.correlation_id == turn:
+            if reply.correlation_id == asked:
                 return reply
             line.late += 1
             if deadline is not None:

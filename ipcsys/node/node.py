@@ -7,8 +7,9 @@ import threading
 import weakref
 from collections import namedtuple
 
-from ipcsys._core import Message, Queue, Segment
+from ipcsys._core import Queue, Segment
 from ipcsys.errors import Closed, Error, NotFound
+from ipcsys.message import MessageType
 from ipcsys.node.client import Client, remove_queue
 from ipcsys.node.server import Crew
 from ipcsys.registry import Registry, ServiceDiscovery, new_id
@@ -171,10 +172,10 @@ class Node:
 
     # -- asking ------------------------------------------------------------------------
 
-    def send(self, target, data=None, headers=None, *, type=Message.NOTIFICATION, timeout=5.0):
+    def send(self, target, data=None, headers=None, *, type=MessageType.NOTIFICATION, timeout=5.0):
         """Send a notification to the node with that id or name; wants no answer.
 
-        Waits only where its inbox is full.  `type=Message.SHUTDOWN` stops it.
+        Waits only where its inbox is full.  `type=MessageType.SHUTDOWN` stops it.
         """
         client = self._running_client()
         client.send(self._target(target), type, data, headers, timeout)
@@ -186,7 +187,7 @@ class Node:
         node dies, Timeout, and NotFound where there is no such node.
         """
         client = self._running_client()
-        return self._ask(client, self._target(target), Message.REQUEST, data, headers, timeout)
+        return self._ask(client, self._target(target), MessageType.REQUEST, data, headers, timeout)
 
     def call(self, service, data=None, timeout=5.0, strategy="round_robin"):
         """Ask one of the nodes that offer `service`; else as request().
@@ -196,12 +197,12 @@ class Node:
         """
         client = self._running_client()
         info = self.discovery.choose(service, strategy)
-        return self._ask(client, info, Message.REQUEST, data, {"service": service}, timeout)
+        return self._ask(client, info, MessageType.REQUEST, data, {"service": service}, timeout)
 
     def ping(self, target, timeout=5.0):
         """Have a node say that it serves, and renew its heartbeat in the registry."""
         client = self._running_client()
-        self._ask(client, self._target(target), Message.HEARTBEAT, None, None, timeout)
+        self._ask(client, self._target(target), MessageType.HEARTBEAT, None, None, timeout)
 
     def broadcast(self, data=None, headers=None):
         """Notify every other node; returns how many it was sent to."""
@@ -210,7 +211,7 @@ class Node:
         for info in self.registry.processes():
             if info.id != self.id and info.queue:
                 try:
-                    client.send(info, Message.NOTIFICATION, data, headers, 0.0)
+                    client.send(info, MessageType.NOTIFICATION, data, headers, 0.0)
                     count += 1
                 except (BrokenPipeError, TimeoutError):
                     pass  # it has just gone, or does not empty its inbox

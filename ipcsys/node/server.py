@@ -11,6 +11,7 @@ import threading
 
 from ipcsys._core import Message, Queue
 from ipcsys.errors import Closed, DecodeError, Empty, Error
+from ipcsys.message import MessageType
 
 MAX_EXTRA = 256  # beyond so many nested calls at once, callers run into their timeouts
 MAX_REPLY_QUEUES = 1024
@@ -144,16 +145,16 @@ class Crew:
     def _handle(self, message, tally):
         tally.received += 1
         kind = message.type
-        if kind == Message.REQUEST:
+        if kind is MessageType.REQUEST:
             self._answer(message, tally)
-        elif kind == Message.NOTIFICATION:
+        elif kind is MessageType.NOTIFICATION:
             tally.notifications += 1
             self._notify(message, tally)
-        elif kind == Message.HEARTBEAT:
+        elif kind is MessageType.HEARTBEAT:
             self.node.registry.heartbeat(self.node.id)
             if message.reply_to:
                 self._reply(message, None, None, tally)
-        elif kind == Message.SHUTDOWN:
+        elif kind is MessageType.SHUTDOWN:
             self.node._begin_stop()
 
     def _answer(self, message, tally):
@@ -184,7 +185,7 @@ class Crew:
                 threading.excepthook(threading.ExceptHookArgs(_exception_in_thread()))
 
     def _refuse(self, message, tally):
-        if message.type != Message.REQUEST:
+        if message.type is not MessageType.REQUEST:
             return
         service = message.headers.get("service") if message.headers else None
         if service is not None:
@@ -208,10 +209,10 @@ class Crew:
             return
         try:
             raw = Message(
-                Message.RESPONSE,
+                MessageType.RESPONSE,
                 data,
                 sender=self.node.id,
-                correlation_id=request.correlation_id,
+                correlation_id=request.id,
                 headers=headers,
             ).to_bytes()
         except Exception as error:

@@ -17,7 +17,7 @@ from ipcsys import (
     AtomicInt,
     Closed,
     EncodeError,
-    Message,
+    MessageType,
     Node,
     NoProvider,
     NotFound,
@@ -66,7 +66,7 @@ def test_a_notification_reaches_the_handler_as_a_message(node, server):
         node.call("hang", "tester", timeout=0.05)  # the server sends us "begun" first
     assert arrived.wait(10)
     (message,) = seen
-    assert message.type == Message.NOTIFICATION
+    assert message.type == MessageType.NOTIFICATION
     assert (message.data, message.sender) == ("begun", server.id)
 
 
@@ -407,7 +407,7 @@ def test_under_a_storm_of_kills_every_call_ends_in_its_answer_or_in_peer_died(no
 
 
 def test_a_shutdown_message_stops_the_node_that_receives_it(node, server):
-    node.send("server", type=Message.SHUTDOWN)
+    node.send("server", type=MessageType.SHUTDOWN)
     assert server.process.wait(timeout=10) == 0
     assert node.registry.find_by_name("server") is None
 
