@@ -18,7 +18,7 @@ import os
 import time
 
 from ipcsys import _core
-from ipcsys._core import Queue, Segment, SharedMap
+from ipcsys._core import Segment, SharedMap
 from ipcsys.errors import NoProvider, NotFound
 
 __all__ = ["ProcessInfo", "Registry", "ServiceDiscovery"]
@@ -34,6 +34,14 @@ def new_id():
     digits[8] = digits[8] & 0x3F | 0x80
     text = digits.hex()
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def remove_queue(name, namespace):
+    """Free the name of an inbox or a reply queue; those who have it open may go on."""
+    try:
+        _core.remove_object(name, namespace, True)
+    except NotFound:
+        pass  # somebody was faster
 
 
 class ProcessInfo:
@@ -112,6 +120,17 @@ class Registry:
 
     def __repr__(self):
         return f"<Registry of {self.namespace!r}>"
+
+    def close(self):
+        """Give up the handle; what is registered stays so."""
+        for part in (self._processes, self._services, self._state, self._segment):
+            part.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
 
     # -- changes ---------------------------------------------------------------------
 
@@ -284,10 +303,7 @@ class Registry:
                 self._change()
         for info in dead:
             if info.queue:
-                try:
-                    Queue.remove(info.queue, namespace=self.namespace, force=True)
-                except NotFound:
-                    pass  # another survivor was faster
+                remove_queue(info.queue, self.namespace)
 
 
 class ServiceDiscovery:

@@ -23,6 +23,7 @@ from ipcsys.errors import (
     RemoteError,
     Timeout,
 )
+from ipcsys.registry import remove_queue
 
 # A request put into an inbox whose node was just stopping is refused or
 # answered promptly, if anyone saw it at all.
@@ -174,7 +175,7 @@ class Client:
             left = GRACE if timeout is None else min(timeout, GRACE)
         while True:
             try:
-                raw = line.queue._get_watching(info.owner, left)
+                raw = _core.get_answer(line.queue, info.owner, left)
             except Empty:
                 line.timeouts += 1
                 if inbox.removed:
@@ -207,9 +208,3 @@ def remote_error(info, type, text):
     error.node = info.name
     return error
 
-
-def remove_queue(name, namespace):
-    try:
-        _core.remove_object(name, namespace, True)
-    except NotFound:
-        pass  # a survivor that took us for dead, or an earlier stop

@@ -10,9 +10,9 @@ from collections import namedtuple
 from ipcsys._core import Queue, Segment
 from ipcsys.errors import Closed, Error, NotFound
 from ipcsys.message import MessageType
-from ipcsys.node.client import Client, remove_queue
+from ipcsys.node.client import Client
 from ipcsys.node.server import Crew
-from ipcsys.registry import Registry, ServiceDiscovery, new_id
+from ipcsys.registry import Registry, ServiceDiscovery, new_id, remove_queue
 
 SHARED_SEGMENT = "ipcsys.shared"
 
@@ -137,6 +137,13 @@ class Node:
         """
         crew = self._crew
         return crew is None or crew.finished.wait(timeout)
+
+    def close(self):
+        """Stop, and give up the registry and the segment: it cannot start again."""
+        self.stop()
+        self.registry.close()
+        if self._segment is not None:
+            self._segment.close()
 
     def __enter__(self):
         return self.start()

@@ -9,7 +9,7 @@ one worker can call itself.
 
 import threading
 
-from ipcsys._core import Message, Queue
+from ipcsys._core import Desk, Message, Queue
 from ipcsys.errors import Closed, DecodeError, Empty, Error
 from ipcsys.message import MessageType
 
@@ -33,6 +33,7 @@ class Crew:
     def __init__(self, node, inbox):
         self.node = node
         self.inbox = inbox
+        self._desk = Desk(inbox)
         self.idents = set()
         self.tallies = []
         self.stopping = False
@@ -101,7 +102,7 @@ class Crew:
                 self._wake()
 
     def _serve(self, tally):
-        attend = self.inbox._attend
+        attend = self._desk.get
         decode = Message.from_bytes
         while True:
             try:

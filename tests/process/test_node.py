@@ -33,6 +33,7 @@ pytestmark = pytest.mark.timeout(60)
 def node(namespace):
     with Node("tester") as node:
         yield node
+    node.close()
 
 
 @pytest.fixture

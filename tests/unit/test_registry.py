@@ -15,7 +15,8 @@ from ipcsys import Error, NoProvider, NotFound, ProcessInfo, Registry, ServiceDi
 
 @pytest.fixture
 def registry(namespace):
-    return Registry()
+    with Registry() as registry:
+        yield registry
 
 
 def test_what_is_registered_is_found_by_id_and_by_name(registry):

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What ipcsys.node needs of a Queue and nobody else does:
+ *
+ *   Desk(queue).get()                   many threads of one process, one inbox
+ *   get_answer(queue, owner, timeout)   get, but not longer than `owner` lives
+ *
+ * Both wait here and then get as Queue.get_nowait does. */
+#include "bind/queue.h"
+
+#include "os/clock.h"
+#include "service/answer.h"
+#include "service/desk.h"
+
+#include <structmember.h> /* after Python.h, which it leaves out */
+
+/* The message, or NULL: with Empty cleared away where another thread was
+ * faster (*again), else with an exception set. */
+static PyObject *
+get_at_once(ips_state *state, PyObject *queue, bool *again)
+{
+    PyObject *args[] = {queue};
+    PyObject *message = PyObject_VectorcallMethod(
+        state->get_nowait, args, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    *again = message == NULL && PyErr_ExceptionMatches(state->errors[-IPS_EEMPTY - 1]);
+    if (*again) {
+        PyErr_Clear();
+    }
+    return message;
+}
+
+/* --- Desk ------------------------------------------------------------------ */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *queue;
+    ips_desk desk;
+} desk_object;
+
+static bool
+inbox_has_message(void *context)
+{
+    ips_look look;
+    return ips_queue_look((ips_queue *)context, &look) != IPS_EEMPTY;
+}
+
+static PyObject *
+desk_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *queue;
+    ips_state *state = ips_state_of_type(type);
+    static char *names[] = {"queue", NULL};
+    if (state == NULL
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Desk", names, state->queue_type, &queue)) {
+        return NULL;
+    }
+    ips_queue *inbox = ips_queue_enter(queue);
+    if (inbox == NULL) {
+        return NULL;
+    }
+    desk_object *self = (desk_object *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->queue = Py_NewRef(queue);
+        ips_desk_init(&self->desk, inbox->ring.space, &inbox->ring.shm->waits.not_empty,
+                      inbox_has_message, inbox);
+    }
+    ips_queue_leave(queue);
+    return (PyObject *)self;
+}
+
+static int
+desk_step(void *context, int64_t deadline)
+{
+    return ips_desk_wait((ips_desk *)context, deadline);
+}
+
+/* 0 once there may be a message, else -1 with an exception set. */
+static int
+desk_await(desk_object *self, ips_state *state)
+{
+    if (ips_queue_enter(self->queue) == NULL) {
+        return -1;
+    }
+    int status = IPS_OK;
+    if (!self->desk.ready(self->desk.context)) {
+        status = ips_wait_without_gil(desk_step, &self->desk, IPS_FOREVER);
+    }
+    ips_queue_leave(self->queue);
+    if (status < 0 && status != IPS_EINTR) {
+        (void)ips_raise(state, status);
+    }
+    return status < 0 ? -1 : 0;
+}
+
+static PyObject *
+desk_get(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    desk_object *self = (desk_object *)object;
+    ips_state *state = ips_state_of_type(Py_TYPE(object));
+    PyObject *message = NULL;
+    bool again = state != NULL;
+    while (again && desk_await(self, state) == 0) {
+        message = get_at_once(state, self->queue, &again);
+    }
+    if (message != NULL && ips_queue_enter(self->queue) != NULL) {
+        ips_desk_took(&self->desk);
+        ips_queue_leave(self->queue);
+    }
+    return message;
+}
+
+static int
+desk_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((desk_object *)self)->queue);
+    return 0;
+}
+
+static void
+desk_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    Py_CLEAR(((desk_object *)self)->queue);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef desk_methods[] = {
+    {"get", desk_get, METH_NOARGS, "get($self, /)\n--\n\nThe next message; waits for it."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot desk_slots[] = {
+    {Py_tp_doc, (void *)"Desk(queue)\n--\n\n"
+     "Several threads of this process at one queue that no other process gets from."},
+    {Py_tp_new, (void *)desk_new},
+    {Py_tp_dealloc, (void *)desk_dealloc},
+    {Py_tp_traverse, (void *)desk_traverse},
+    {Py_tp_methods, desk_methods},
+    {0, NULL},
+};
+
+static PyType_Spec desk_spec = {
+    .name = "ipcsys._core.Desk",
+    .basicsize = sizeof(desk_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = desk_slots,
+};
+
+/* --- get_answer ------------------------------------------------------------ */
+
+typedef struct {
+    ips_queue *queue;
+    ips_owner server;
+} answer_wait;
+
+static int
+answer_step(void *context, int64_t deadline)
+{
+    const answer_wait *wait = (const answer_wait *)context;
+    return ips_answer_await(wait->queue, wait->server, deadline);
+}
+
+static int
+answer_await(ips_state *state, PyObject *object, ips_owner server, int64_t deadline)
+{
+    answer_wait wait = {ips_queue_enter(object), server};
+    if (wait.queue == NULL) {
+        return -1;
+    }
+    int status = ips_wait_without_gil(answer_step, &wait, deadline);
+    ips_queue_leave(object);
+    if (status == IPS_ETIMEOUT) {
+        (void)ips_raise_text(state, IPS_EEMPTY, "no answer yet");
+    } else if (status < 0 && status != IPS_EINTR) {
+        (void)ips_raise(state, status);
+    }
+    return status < 0 ? -1 : 0;
+}
+
+PyDoc_STRVAR(get_answer_doc, "get_answer(queue, owner, timeout, /)\n--\n\n"
+"Get from the queue; Empty after `timeout` seconds, PeerDied once the member\n"
+"`owner` is dead and nothing of it is left to get.");
+
+static PyObject *
+core_get_answer(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ips_state *state = ips_state_of_module(module);
+    int64_t deadline;
+    if (count != 3 || !PyObject_TypeCheck(args[0], state->queue_type)) {
+        return PyErr_Format(PyExc_TypeError, "get_answer() takes a Queue, an owner and a timeout");
+    }
+    unsigned long long server = PyLong_AsUnsignedLongLong(args[1]);
+    if ((server == (unsigned long long)-1 && PyErr_Occurred() != NULL)
+        || ips_deadline_of(args[2], &deadline) < 0) {
+        return NULL;
+    }
+    PyObject *message = NULL;
+    bool again = true;
+    while (again && answer_await(state, args[0], (ips_owner)server, deadline) == 0) {
+        message = get_at_once(state, args[0], &again);
+    }
+    return message;
+}
+
+static PyMethodDef functions[] = {
+    {"get_answer", (PyCFunction)(void (*)(void))core_get_answer, METH_FASTCALL, get_answer_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+int
+ips_add_desk(PyObject *module, ips_state *state)
+{
+    state->get_nowait = PyUnicode_InternFromString("get_nowait");
+    state->desk_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &desk_spec, NULL);
+    if (state->get_nowait == NULL || state->desk_type == NULL
+        || PyModule_AddType(module, state->desk_type) < 0) {
+        return -1;
+    }
+    return PyModule_AddFunctions(module, functions);
+}
