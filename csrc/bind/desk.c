@@ -16,12 +16,10 @@
 /* The message, or NULL: with Empty cleared away where another thread was
  * faster (*again), else with an exception set. */
 static PyObject *
-get_at_once(ips_state *state, PyObject *queue, bool *again)
+get_at_once(ips_queue_object *queue, bool *again)
 {
-    PyObject *args[] = {queue};
-    PyObject *message = PyObject_VectorcallMethod(
-        state->get_nowait, args, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    *again = message == NULL && PyErr_ExceptionMatches(state->errors[-IPS_EEMPTY - 1]);
+    PyObject *message = ips_queue_get_nowait_method((PyObject *)queue, NULL);
+    *again = message == NULL && PyErr_ExceptionMatches(queue->state->errors[IPS_ORDINAL_EMPTY]);
     if (*again) {
         PyErr_Clear();
     }
@@ -32,7 +30,7 @@ get_at_once(ips_state *state, PyObject *queue, bool *again)
 
 typedef struct {
     PyObject_HEAD
-    PyObject *queue;
+    ips_queue_object *queue;
     ips_desk desk;
 } desk_object;
 
@@ -53,17 +51,17 @@ desk_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         || !PyArg_ParseTupleAndKeywords(args, kwargs, "O!:Desk", names, state->queue_type, &queue)) {
         return NULL;
     }
-    ips_queue *inbox = ips_queue_enter(queue);
+    ips_queue *inbox = ips_queue_enter((ips_queue_object *)queue);
     if (inbox == NULL) {
         return NULL;
     }
     desk_object *self = (desk_object *)type->tp_alloc(type, 0);
     if (self != NULL) {
-        self->queue = Py_NewRef(queue);
+        self->queue = (ips_queue_object *)Py_NewRef(queue);
         ips_desk_init(&self->desk, inbox->ring.space, &inbox->ring.shm->waits.not_empty,
                       inbox_has_message, inbox);
     }
-    ips_queue_leave(queue);
+    ips_queue_leave((ips_queue_object *)queue);
     return (PyObject *)self;
 }
 
@@ -73,22 +71,25 @@ desk_step(void *context, int64_t deadline)
     return ips_desk_wait((ips_desk *)context, deadline);
 }
 
-/* 0 once there may be a message, else -1 with an exception set. */
-static int
-desk_await(desk_object *self, ips_state *state)
+/* The queue stays while this call is counted in it; shut down counts as ready,
+ * so that getting says so. */
+static PyObject *
+desk_get_entered(desk_object *self)
 {
-    if (ips_queue_enter(self->queue) == NULL) {
-        return -1;
+    PyObject *message = NULL;
+    bool again = true;
+    while (again) {
+        int status = IPS_OK;
+        if (!self->desk.ready(self->desk.context)) {
+            status = ips_queue_run(self->queue, desk_step, &self->desk, IPS_FOREVER);
+        }
+        if (status < 0) {
+            return ips_queue_raise(self->queue, status);
+        }
+        message = get_at_once(self->queue, &again);
     }
-    int status = IPS_OK;
-    if (!self->desk.ready(self->desk.context)) {
-        status = ips_wait_without_gil(desk_step, &self->desk, IPS_FOREVER);
-    }
-    ips_queue_leave(self->queue);
-    if (status < 0 && status != IPS_EINTR) {
-        (void)ips_raise(state, status);
-    }
-    return status < 0 ? -1 : 0;
+    ips_desk_took(&self->desk);
+    return message;
 }
 
 static PyObject *
@@ -96,16 +97,11 @@ desk_get(PyObject *object, PyObject *unused)
 {
     (void)unused;
     desk_object *self = (desk_object *)object;
-    ips_state *state = ips_state_of_type(Py_TYPE(object));
-    PyObject *message = NULL;
-    bool again = state != NULL;
-    while (again && desk_await(self, state) == 0) {
-        message = get_at_once(state, self->queue, &again);
+    if (ips_queue_enter(self->queue) == NULL) {
+        return NULL;
     }
-    if (message != NULL && ips_queue_enter(self->queue) != NULL) {
-        ips_desk_took(&self->desk);
-        ips_queue_leave(self->queue);
-    }
+    PyObject *message = desk_get_entered(self);
+    ips_queue_leave(self->queue);
     return message;
 }
 
@@ -163,21 +159,20 @@ answer_step(void *context, int64_t deadline)
     return ips_answer_await(wait->queue, wait->server, deadline);
 }
 
-static int
-answer_await(ips_state *state, PyObject *object, ips_owner server, int64_t deadline)
+static PyObject *
+get_answer_entered(ips_queue_object *queue, ips_owner server, int64_t deadline)
 {
-    answer_wait wait = {ips_queue_enter(object), server};
-    if (wait.queue == NULL) {
-        return -1;
+    answer_wait wait = {&queue->body, server};
+    PyObject *message = NULL;
+    bool again = true;
+    while (again) {
+        int status = ips_queue_run(queue, answer_step, &wait, deadline);
+        if (status < 0) {
+            return ips_queue_raise(queue, status);
+        }
+        message = get_at_once(queue, &again);
     }
-    int status = ips_wait_without_gil(answer_step, &wait, deadline);
-    ips_queue_leave(object);
-    if (status == IPS_ETIMEOUT) {
-        (void)ips_raise_text(state, IPS_EEMPTY, "no answer yet");
-    } else if (status < 0 && status != IPS_EINTR) {
-        (void)ips_raise(state, status);
-    }
-    return status < 0 ? -1 : 0;
+    return message;
 }
 
 PyDoc_STRVAR(get_answer_doc, "get_answer(queue, owner, timeout, /)\n--\n\n"
@@ -197,11 +192,12 @@ core_get_answer(PyObject *module, PyObject *const *args, Py_ssize_t count)
         || ips_deadline_of(args[2], &deadline) < 0) {
         return NULL;
     }
-    PyObject *message = NULL;
-    bool again = true;
-    while (again && answer_await(state, args[0], (ips_owner)server, deadline) == 0) {
-        message = get_at_once(state, args[0], &again);
+    ips_queue_object *queue = (ips_queue_object *)args[0];
+    if (ips_queue_enter(queue) == NULL) {
+        return NULL;
     }
+    PyObject *message = get_answer_entered(queue, (ips_owner)server, deadline);
+    ips_queue_leave(queue);
     return message;
 }
 
@@ -213,10 +209,8 @@ static PyMethodDef functions[] = {
 int
 ips_add_desk(PyObject *module, ips_state *state)
 {
-    state->get_nowait = PyUnicode_InternFromString("get_nowait");
     state->desk_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &desk_spec, NULL);
-    if (state->get_nowait == NULL || state->desk_type == NULL
-        || PyModule_AddType(module, state->desk_type) < 0) {
+    if (state->desk_type == NULL || PyModule_AddType(module, state->desk_type) < 0) {
         return -1;
     }
     return PyModule_AddFunctions(module, functions);

@@ -9,6 +9,7 @@ as calls ever ran at once.  An answer that comes after its caller gave up
 finds another correlation id on the line: it is dropped and counted.
 """
 
+import itertools
 from time import monotonic
 
 from ipcsys import _core
@@ -21,13 +22,25 @@ from ipcsys.errors import (
     NotFound,
     PeerDied,
     RemoteError,
+    ShutDown,
     Timeout,
 )
 from ipcsys.registry import remove_queue
 
-# A request put into an inbox whose node was just stopping is refused or
-# answered promptly, if anyone saw it at all.
-GRACE = 1.0
+
+class NotSent(PeerDied):
+    """The node had gone before it was asked: another may be asked instead."""
+
+    __module__ = "ipcsys"
+
+
+def line_name(id, number):
+    return f"reply-{id}-{number}"
+
+
+def node_of_line(name):
+    """The id of the node that waits there."""
+    return name[6:42]
 
 
 class Line:
@@ -73,6 +86,7 @@ class Client:
         self.lines = []
         self.closed = False
         self._idle = []
+        self._numbers = itertools.count()
         self._inboxes = {}
 
     def close(self):
@@ -87,10 +101,10 @@ class Client:
 
     def send(self, info, type, data, headers, timeout):
         """A message that wants no answer."""
+        deadline = deadline_after(timeout)
         message = Message(type, data, sender=self.id, headers=headers)
         line = self._borrow()
         try:
-            deadline = None if timeout is None else monotonic() + timeout
             self._put(info, message.to_bytes(), deadline)
             line.sent += 1
         finally:
@@ -98,17 +112,16 @@ class Client:
 
     def ask(self, info, type, data, headers, timeout):
         """A message that wants one; returns the reply's data."""
+        deadline = deadline_after(timeout)
         line = self._borrow()
         try:
-            queue = line.queue
-            if queue is None:
-                queue = self._connect(line)
-            deadline = None if timeout is None else monotonic() + timeout
+            if line.queue is None:
+                self._connect(line)
             message = Message(type, data, sender=self.id, reply_to=line.name, headers=headers)
-            inbox = self._put(info, message.to_bytes(), deadline)
+            self._put(info, message.to_bytes(), deadline)
             line.requests += 1
             line.waiting = True
-            reply = self._await(line, message.id, info, inbox, timeout, deadline)
+            reply = self._await(line, message.id, info, timeout, deadline)
         finally:
             line.waiting = False
             self._idle.append(line)
@@ -125,7 +138,7 @@ class Client:
         try:
             return self._idle.pop()
         except IndexError:
-            line = Line(f"reply-{self.id}-{len(self.lines)}")
+            line = Line(line_name(self.id, next(self._numbers)))
             self.lines.append(line)
             return line
 
@@ -133,7 +146,6 @@ class Client:
         line.queue = Queue(
             name=line.name, namespace=self.registry.namespace, create=True, cleanup="last"
         )
-        return line.queue
 
     def _put(self, info, raw, deadline):
         inbox = self._inboxes.get(info.id)
@@ -143,7 +155,8 @@ class Client:
             inbox.put_bytes(raw, False)
         except Full:
             self._put_slowly(info, inbox, raw, deadline)
-        return inbox
+        except ShutDown:
+            raise self._gone(info, "is stopping") from None
 
     def _put_slowly(self, info, inbox, raw, deadline):
         """The inbox is full: wait for room, but not on the dead."""
@@ -152,9 +165,11 @@ class Client:
             try:
                 inbox.put_bytes(raw, timeout=0.1 if left is None else min(left, 0.1))
                 return
+            except ShutDown:
+                raise self._gone(info, "is stopping") from None
             except Full:
                 if not _core.lives(info.owner, self.registry.namespace):
-                    raise self._died(info, "before it was asked") from None
+                    raise self._gone(info, "died before it was asked") from None
                 if left == 0.0:
                     raise Timeout(f"the inbox of {info.name!r} (pid {info.pid}) is full") from None
 
@@ -165,38 +180,47 @@ class Client:
         try:
             inbox = Queue(name=info.queue, namespace=self.registry.namespace, create=False)
         except NotFound:
-            raise self._died(info, "or stopped before it was asked") from None
+            raise self._gone(info, "went before it was asked") from None
         self._inboxes[info.id] = inbox
         return inbox
 
-    def _await(self, line, asked, info, inbox, timeout, deadline):
+    def _await(self, line, asked, info, timeout, deadline):
         left = timeout
-        if inbox.removed:
-            left = GRACE if timeout is None else min(timeout, GRACE)
         while True:
             try:
                 raw = _core.get_answer(line.queue, info.owner, left)
             except Empty:
                 line.timeouts += 1
-                if inbox.removed:
-                    raise PeerDied(f"{info.name!r} (pid {info.pid}) stopped") from None
                 raise Timeout(
                     f"{info.name!r} (pid {info.pid}) did not answer within {timeout} s"
                 ) from None
             except PeerDied:
                 line.peers_died += 1
-                raise self._died(info, "before it answered") from None
+                self._forget(info)
+                raise PeerDied(f"{info.name!r} (pid {info.pid}) died before it answered") from None
             reply = Message.from_bytes(raw)
             if reply.correlation_id == asked:
                 return reply
             line.late += 1
             if deadline is not None:
-                left = max(0.0, min(left, deadline - monotonic()))
+                left = max(0.0, deadline - monotonic())
 
-    def _died(self, info, when):
+    def _gone(self, info, how):
+        self._forget(info)
+        return NotSent(f"{info.name!r} (pid {info.pid}) {how}")
+
+    def _forget(self, info):
         self._inboxes.pop(info.id, None)
-        self.registry.find(info.id)  # clears it away, with its services
-        return PeerDied(f"{info.name!r} (pid {info.pid}) died {when}")
+        self.registry.find(info.id)  # where it is dead, this clears it away
+
+
+def deadline_after(timeout):
+    """Checked before anything is sent."""
+    if timeout is None:
+        return None
+    if not timeout >= 0:
+        raise ValueError(f"timeout must not be negative or NaN, but is {timeout}")
+    return monotonic() + timeout
 
 
 def remote_error(info, type, text):

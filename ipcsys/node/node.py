@@ -10,9 +10,12 @@ from collections import namedtuple
 from ipcsys._core import Queue, Segment
 from ipcsys.errors import Closed, Error, NotFound
 from ipcsys.message import MessageType
-from ipcsys.node.client import Client
+from ipcsys.node.client import Client, NotSent
 from ipcsys.node.server import Crew
 from ipcsys.registry import Registry, ServiceDiscovery, new_id, remove_queue
+
+# So many providers may turn out to have gone before they were asked.
+ATTEMPTS = 8
 
 SHARED_SEGMENT = "ipcsys.shared"
 
@@ -157,10 +160,11 @@ class Node:
             crew = self._crew
             if crew is None or crew.stopping:
                 return
-            self.registry.unregister(self.id)
-            # Without a name nobody new finds it; those who hold it see it removed.
-            remove_queue(crew.inbox.name, self.namespace)
-            crew.stop()
+            try:
+                self.registry.unregister(self.id)
+                remove_queue(crew.inbox.name, self.namespace)
+            finally:
+                crew.stop()
 
     @property
     def _registered(self):
@@ -203,8 +207,14 @@ class Node:
         not repeated elsewhere after PeerDied; whether to do so is the caller's choice.
         """
         client = self._running_client()
-        info = self.discovery.choose(service, strategy)
-        return self._ask(client, info, MessageType.REQUEST, data, {"service": service}, timeout)
+        headers = {"service": service}
+        for _ in range(ATTEMPTS):
+            info = self.discovery.choose(service, strategy)
+            try:
+                return self._ask(client, info, MessageType.REQUEST, data, headers, timeout)
+            except NotSent as error:
+                gone = error
+        raise gone
 
     def ping(self, target, timeout=5.0):
         """Have a node say that it serves, and renew its heartbeat in the registry."""

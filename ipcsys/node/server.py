@@ -10,12 +10,12 @@ one worker can call itself.
 import threading
 
 from ipcsys._core import Desk, Message, Queue
-from ipcsys.errors import Closed, DecodeError, Empty, Error
+from ipcsys.errors import Closed, DecodeError, Error, ShutDown
 from ipcsys.message import MessageType
+from ipcsys.node.client import node_of_line
 
 MAX_EXTRA = 256  # beyond so many nested calls at once, callers run into their timeouts
 MAX_REPLY_QUEUES = 1024
-WAKE = b""  # makes a parked worker look whether the node is stopping
 
 
 class Tally:
@@ -52,16 +52,9 @@ class Crew:
                 self._hire()
 
     def stop(self):
-        """Have the workers finish what lies in the inbox, and end."""
+        """Have the workers finish what lies in the inbox, and end; nothing more goes in."""
         self.stopping = True
-        self._wake()
-
-    def _wake(self):
-        """Wake a worker; each that ends while stopping wakes the next."""
-        try:
-            self.inbox.put_bytes(WAKE, False)
-        except Error:
-            pass  # full: nobody is parked, and who empties it looks by itself
+        self.inbox.shutdown()
 
     # -- nested calls ----------------------------------------------------------------
 
@@ -97,20 +90,16 @@ class Crew:
                 self._alive -= 1
                 last = self._alive == 0
             if last:
-                self._finish(tally)
-            elif self.stopping:
-                self._wake()
+                self._finish()
 
     def _serve(self, tally):
-        attend = self._desk.get
+        get = self._desk.get
         decode = Message.from_bytes
         while True:
             try:
-                raw = self.inbox.get(False) if self.stopping else attend()
-            except (Empty, Closed):
+                raw = get()
+            except (ShutDown, Closed):
                 return
-            if raw == WAKE:
-                continue
             try:
                 self._handle(decode(raw), tally)
             except DecodeError:
@@ -127,15 +116,8 @@ class Crew:
         self.tallies.append(tally)
         return tally
 
-    def _finish(self, tally):
-        """The last worker out: whoever asked too late hears that it did."""
-        try:
-            while True:
-                raw = self.inbox.get(False)
-                if raw != WAKE:
-                    self._refuse(Message.from_bytes(raw), tally)
-        except (Error, ValueError):
-            pass  # empty, or no message
+    def _finish(self):
+        """The last worker leaves, and the inbox is empty."""
         self.inbox.close()
         self._reply_queues.clear()
         self.node._ended()
@@ -186,8 +168,6 @@ class Crew:
                 threading.excepthook(threading.ExceptHookArgs(_exception_in_thread()))
 
     def _refuse(self, message, tally):
-        if message.type is not MessageType.REQUEST:
-            return
         service = message.headers.get("service") if message.headers else None
         if service is not None:
             text = f"{self.node.name!r} no longer offers {service!r}"
@@ -243,10 +223,11 @@ class Crew:
         """Let go of the queues of nodes that have gone, else of the oldest half."""
         queues = self._reply_queues
         for name in list(queues):
-            if queues[name].removed:
+            if self.node.registry.find(node_of_line(name)) is None:
                 queues.pop(name, None)
-        for name in list(queues)[: max(0, len(queues) - MAX_REPLY_QUEUES // 2)]:
-            queues.pop(name, None)
+        if len(queues) >= MAX_REPLY_QUEUES:
+            for name in list(queues)[: MAX_REPLY_QUEUES // 2]:
+                queues.pop(name, None)
 
 
 def _exception_in_thread():
