@@ -13,7 +13,8 @@ def fill(city, degrees):
 
 
 def main():
-    with Segment("example-weather", size="1 MiB") as segment:
+    # It goes with its last user; without `cleanup` it would stay for the next run.
+    with Segment("example-weather", size="1 MiB", cleanup="last") as segment:
         weather = segment.construct(SharedMap, "temperatures")
         spawn = get_context("spawn")
         workers = [
@@ -24,7 +25,6 @@ def main():
         for worker in workers:
             worker.join()
         print(sorted(weather.items()))
-    Segment.remove("example-weather")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ def transfer_and_die(amount):
 
 
 def main():
-    with Segment("example-bank", size="1 MiB") as segment:
+    # It goes with its last user; without `cleanup` it would stay for the next run.
+    with Segment("example-bank", size="1 MiB", cleanup="last") as segment:
         accounts = segment.construct(SharedMap, "accounts")
         accounts.update({"alice": 100, "bob": 0})
 
@@ -38,7 +39,6 @@ def main():
             accounts["alice"] -= 30
             accounts["bob"] += 30
         print("after the transfer: ", accounts["alice"], accounts["bob"])
-    Segment.remove("example-bank")
 
 
 if __name__ == "__main__":
