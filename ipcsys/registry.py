@@ -330,22 +330,24 @@ class ServiceDiscovery:
 
         Raises NoProvider where nobody offers the service.
         """
+        while True:
+            info = self._pick(service, strategy)
+            if _core.lives(info.owner, self.registry.namespace):
+                return info
+            self.registry._bury([info])
+
+    def _pick(self, service, strategy):
+        """As choose(), but it may have died since somebody last looked."""
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
-        registry = self.registry
-        while True:
-            infos = registry._providers_of(service)
-            if not infos:
-                raise NoProvider(f"nobody in {registry.namespace!r} offers {service!r}")
-            if len(infos) == 1:
-                info = infos[0]
-            elif strategy == "round_robin":
-                info = infos[self._turn(service) % len(infos)]
-            else:
-                info = infos[self._random_below(len(infos))]
-            if _core.lives(info.owner, registry.namespace):
-                return info
-            registry._bury([info])
+        infos = self.registry._providers_of(service)
+        if not infos:
+            raise NoProvider(f"nobody in {self.registry.namespace!r} offers {service!r}")
+        if len(infos) == 1:
+            return infos[0]
+        if strategy == "round_robin":
+            return infos[self._turn(service) % len(infos)]
+        return infos[self._random_below(len(infos))]
 
     def _turn(self, service):
         turns = self._turns.get(service)

@@ -3,8 +3,9 @@
  *
  *   Desk(queue).get()                   many threads of one process, one inbox
  *   get_answer(queue, owner, timeout)   get, but not longer than `owner` lives
+ *   seems_alive(queue, owner)           at the price of a load
  *
- * Both wait here and then get as Queue.get_nowait does. */
+ * The first two wait here and then get as Queue.get_nowait does. */
 #include "bind/queue.h"
 
 #include "os/clock.h"
@@ -201,8 +202,33 @@ core_get_answer(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return message;
 }
 
+PyDoc_STRVAR(seems_alive_doc, "seems_alive(queue, owner, /)\n--\n\n"
+"False where the member `owner` of the queue's namespace is known to be dead,\n"
+"or proves to be after its bell rang; else asks no further.");
+
+static PyObject *
+core_seems_alive(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ips_state *state = ips_state_of_module(module);
+    if (count != 2 || !PyObject_TypeCheck(args[0], state->queue_type)) {
+        return PyErr_Format(PyExc_TypeError, "seems_alive() takes a Queue and an owner");
+    }
+    unsigned long long owner = PyLong_AsUnsignedLongLong(args[1]);
+    if (owner == (unsigned long long)-1 && PyErr_Occurred() != NULL) {
+        return NULL;
+    }
+    ips_queue_object *queue = (ips_queue_object *)args[0];
+    if (ips_queue_enter(queue) == NULL) {
+        return NULL;
+    }
+    bool alive = ips_member_lives(queue->body.ring.space, (ips_owner)owner, false);
+    ips_queue_leave(queue);
+    return PyBool_FromLong(alive);
+}
+
 static PyMethodDef functions[] = {
     {"get_answer", (PyCFunction)(void (*)(void))core_get_answer, METH_FASTCALL, get_answer_doc},
+    {"seems_alive", (PyCFunction)(void (*)(void))core_seems_alive, METH_FASTCALL, seems_alive_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -151,6 +151,8 @@ class Client:
         inbox = self._inboxes.get(info.id)
         if inbox is None:
             inbox = self._open(info)
+        if not _core.seems_alive(inbox, info.owner):
+            raise self._gone(info, "died before it was asked")
         try:
             inbox.put_bytes(raw, False)
         except Full:

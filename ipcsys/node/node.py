@@ -209,7 +209,7 @@ class Node:
         client = self._running_client()
         headers = {"service": service}
         for _ in range(ATTEMPTS):
-            info = self.discovery.choose(service, strategy)
+            info = self.discovery._pick(service, strategy)
             try:
                 return self._ask(client, info, MessageType.REQUEST, data, headers, timeout)
             except NotSent as error:
