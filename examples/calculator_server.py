@@ -19,7 +19,7 @@ def main():
         for line in sys.stdin:
             if line.strip() == "q":
                 break
-        print(f"answered {node.statistics.served} requests")
+    print(f"answered {node.statistics.served} requests")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@
     errors      the tree of exceptions
     _core       the C extension: the types below are its own
     message     the types of Message
+    registry    who is there and who offers what
+    node        processes that call each other
+    demo        the demonstration: python -m ipcsys.demo
     __main__    the command `ipcsys` (needs the extra `cli`)
 
 Whatever stands in `__all__` is public; names with an underscore are not.
@@ -77,17 +80,22 @@ __all__ = [
     "MismatchError",
     "NoProvider",
     "NoSpace",
+    "Node",
+    "NodeStatistics",
     "NotFound",
     "NotHeld",
     "ObjectGone",
     "OperatingSystemError",
     "OutOfMemory",
     "PeerDied",
+    "ProcessInfo",
     "Queue",
+    "Registry",
     "RemoteError",
     "Segment",
     "SegmentFull",
     "SegmentStats",
+    "ServiceDiscovery",
     "SharedDeque",
     "SharedMap",
     "ShutDown",
@@ -102,7 +110,14 @@ __all__ = [
 __version__ = "0.1.0"
 
 # Public names of modules that are heavy to import, by module: loaded on first use.
-_LAZY = {"MessageType": "ipcsys.message"}
+_LAZY = {
+    "MessageType": "ipcsys.message",
+    "Node": "ipcsys.node",
+    "NodeStatistics": "ipcsys.node",
+    "ProcessInfo": "ipcsys.registry",
+    "Registry": "ipcsys.registry",
+    "ServiceDiscovery": "ipcsys.registry",
+}
 
 
 def __getattr__(name):

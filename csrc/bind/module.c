@@ -22,6 +22,7 @@ core_exec(PyObject *module)
         ips_add_deque,
         ips_add_atomic_int,
         ips_add_queue,
+        ips_add_desk,
         ips_add_measure,
     };
     ips_state *state = ips_state_of_module(module);

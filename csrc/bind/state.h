@@ -37,6 +37,7 @@ typedef struct {
     PyTypeObject *deque_type;
     PyTypeObject *atomic_int_type;
     PyTypeObject *message_type;
+    PyTypeObject *desk_type;
     PyTypeObject *segment_stats_type;
 } ips_state;
 
@@ -96,6 +97,7 @@ int ips_add_segment(PyObject *module, ips_state *state);
 int ips_add_map(PyObject *module, ips_state *state);
 int ips_add_deque(PyObject *module, ips_state *state);
 int ips_add_atomic_int(PyObject *module, ips_state *state);
+int ips_add_desk(PyObject *module, ips_state *state);
 int ips_add_measure(PyObject *module, ips_state *state);
 
 #endif

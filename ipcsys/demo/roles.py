@@ -40,7 +40,7 @@ def server(argv):
             if command in ("q", "quit"):
                 break
             say("the only command is q")
-        say(f"answered {node.statistics.served} requests")
+    say(f"answered {node.statistics.served} requests")
     return 0
 
 
