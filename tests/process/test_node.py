@@ -360,6 +360,8 @@ def test_when_all_are_dead_there_is_no_provider(node, server):
 def test_a_stopped_server_is_waited_for_and_never_called_dead(node, server):
     assert node.call("echo", 1) == 1
     os.kill(server.pid, signal.SIGSTOP)
+    # The signal is on its way; the process is stopped when the kernel says so.
+    os.waitid(os.P_PID, server.pid, os.WSTOPPED | os.WNOWAIT)
     try:
         with pytest.raises(Timeout):
             node.call("echo", 2, timeout=0.4)
