@@ -57,7 +57,7 @@ class Ours(Carrier):
     name = OURS
     put_batch = "put_many(batch)"
     get_batch = f"batch = get_many({BATCH})"
-    spin_get = "while not (found := poll(1)): pass\ndata = found[0]"
+    spin_get = "while empty(): pass\ndata = get()"
 
     def _open(self):
         from ipcsys import Queue
@@ -72,7 +72,7 @@ class Ours(Carrier):
 
     def receiver(self):
         queue = self._open()
-        return {"get": queue.get, "get_many": queue.get_many, "poll": queue.drain}
+        return {"get": queue.get, "get_many": queue.get_many, "empty": queue.empty}
 
 
 class Pipe(Carrier):

@@ -84,7 +84,7 @@ class Receiver:
 
     def run(self, count):
         if self._kind == "batch":
-            result = self._loop(count)
+            result = self._loop(count, self._carrier.message)
         else:
             whole, rest = divmod(count, loops.CHUNK)
             result = self._loop([loops.CHUNK] * whole + [rest])

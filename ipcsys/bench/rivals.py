@@ -118,7 +118,11 @@ class Cloudtoid(Carrier):
     put_batch = (
         "sent = offer_many(batch)\nwhile sent < len(batch): sent += offer_many(batch[sent:])"
     )
-    get_batch = "while (data := take()) is None: pass\nbatch = (data,)"
+    get_batch = (
+        "batch = []\n"
+        f"while len(batch) < {BATCH}:\n"
+        "    if (data := take()) is not None: batch.append(data)"
+    )  # fmt: skip
     put_value = "encoded = dumps(data)\nwhile not offer(encoded): pass"
     get_value = "while (encoded := take()) is None: pass\ndata = loads(encoded)"
     spin_get = get

@@ -291,6 +291,54 @@ class Accounts(Storm):
         ipcsys.Segment.remove(self.tag)
 
 
+class Messages(Storm):
+    """Two put numbered messages, two get them.  Each producer counts what put()
+    returned from, each consumer what it got and the last number it saw: order
+    holds, nothing comes twice, and a kill costs at most one message of its own."""
+
+    name = "queue"
+    producers = 2
+    sizes = (8, 8, 8, 200, 3000, 40_000, 300_000)
+
+    def create(self):
+        self.queue = ipcsys.Queue(maxsize=5000, max_bytes="32 MiB", name=self.tag)
+
+    def attach(self, role):
+        self.queue = ipcsys.Queue(name=self.tag, create=False)
+        self.dice = random.Random(os.getpid())
+
+    def work(self, role, book):
+        if role < self.producers:
+            number = book[1] + 1
+            filler = b"x" * self.dice.choice(self.sizes)
+            book[1] = number  # tried; book[0] says what was told to be there
+            self.queue.put((role, number, filler), timeout=LATE)
+        else:
+            who, number, filler = self.queue.get(timeout=LATE)
+            assert filler.count(b"x") == len(filler), "the bytes of a message are spoilt"
+            assert number > book[2 + who], f"{number} of {who} after {book[2 + who]}"
+            book[2 + who] = number
+        book[0] += 1
+
+    def settle(self, books, lives):
+        assert self.queue.check() == []
+        left = self.queue.drain()
+        told = sum(book[0] for book in books[: self.producers])
+        tried = sum(book[1] for book in books[: self.producers])
+        got = sum(book[0] for book in books[self.producers :]) + len(left)
+        assert got <= tried, f"{got} messages of {tried}"
+        assert told - lives <= got, f"{told} were told to be there, {got} came"
+        for who in range(self.producers):
+            numbers = [number for producer, number, _filler in left if producer == who]
+            assert numbers == sorted(set(numbers)), "the order is lost"
+            seen = max(book[2 + who] for book in books[self.producers :])
+            assert not numbers or numbers[0] > seen or seen == 0, (numbers[:3], seen)
+
+    def remove(self):
+        self.queue.close()
+        ipcsys.Queue.remove(self.tag)
+
+
 class Counter(Storm):
     """One number, added to by all."""
 

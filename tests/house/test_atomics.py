@@ -104,19 +104,25 @@ typedef struct { _Bool set; } atomic_flag;
 """
 
 
+@pytest.fixture
+def work(tmp_path):
+    """A folder with the header in it."""
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "stdatomic.h").write_text(SHADOW)
+    return tmp_path
+
+
 def implicit_faults(source: Path, work: Path) -> list[str]:
     """Accesses to _Atomic objects by plain syntax, found by the compiler."""
-    include = work / "include"
-    include.mkdir(exist_ok=True)
-    (include / "stdatomic.h").write_text(SHADOW)
     dump = work / f"{source.parent.name}-{source.stem}.gimple"
     compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
-    subprocess.run(
-        [compiler, "-std=c11", "-D_GNU_SOURCE", "-O0", "-w", "-I", include, "-I", CSRC,
+    done = subprocess.run(
+        [compiler, "-std=c11", "-D_GNU_SOURCE", "-O0", "-w", "-I", work / "include", "-I", CSRC,
          "-I", sysconfig.get_path("include"), f"-fdump-tree-gimple-lineno={dump}", "-c", source,
          "-o", work / f"{dump.stem}.o"],
-        check=True, timeout=60, capture_output=True, text=True,
+        timeout=60, capture_output=True, text=True,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     found = set()
     for line in dump.read_text().splitlines():
         place = re.match(r"\s*\[([^\]:]*?/?(\w+/\w+\.[ch])):(\d+):\d+\].*\b__atomic_\w+", line)
@@ -130,15 +136,15 @@ def test_each_atomic_access_says_order_and_partner(file):
     assert atomic_faults(file) == []
 
 
-def test_no_atomic_is_touched_by_plain_syntax(tmp_path):
+def test_no_atomic_is_touched_by_plain_syntax(work):
     with ThreadPoolExecutor(2) as pool:
-        each = pool.map(lambda path: implicit_faults(path, tmp_path), sorted(CSRC.glob("*/*.c")))
+        each = pool.map(lambda path: implicit_faults(path, work), sorted(CSRC.glob("*/*.c")))
         faults = sorted({fault for faults in each for fault in faults})
     assert faults == []
 
 
-def test_a_plain_access_is_seen(tmp_path):
-    room = tmp_path / "csrc" / "sync"
+def test_a_plain_access_is_seen(work, monkeypatch):
+    room = work / "csrc" / "sync"
     room.mkdir(parents=True)
     source = room / "x.c"
     source.write_text(
@@ -146,11 +152,8 @@ def test_a_plain_access_is_seen(tmp_path):
         "int load(t *x) { return atomic_load_explicit(&x->word, memory_order_relaxed); }\n"
         "int wrong(t *x) { return x->word; }\nvoid worse(t *x) { x->word = 1; }\n"
     )
-    globals()["CSRC"], kept = tmp_path / "csrc", CSRC
-    try:
-        found = implicit_faults(source, tmp_path)
-    finally:
-        globals()["CSRC"] = kept
+    monkeypatch.setitem(globals(), "CSRC", work / "csrc")
+    found = implicit_faults(source, work)
     assert [fault.split(": ")[0] for fault in found] == ["sync/x.c:4", "sync/x.c:5"]
 
 
