@@ -285,7 +285,8 @@ batch_append(batch *run, PyObject **list)
     if (*list == NULL) {
         *list = PyList_New(run->count);
         for (uint32_t i = 0; *list != NULL && i < run->count; i++) {
-            PyList_SET_ITEM(*list, i, Py_NewRef(run->items[i]));
+            PyList_SET_ITEM(*list, i, run->items[i]); /* with our reference */
+            run->items[i] = NULL;
         }
         return *list == NULL ? -1 : 0;
     }

@@ -7,7 +7,6 @@
  * an unmoved head makes a look true, and a look that was wrong is found out.
  * Memory is there and failures are known before the head moves. */
 #include <limits.h>
-#include <string.h>
 
 #include "message/queue.h"
 #include "os/clock.h"
@@ -213,7 +212,7 @@ take_held(ips_queue *queue, const ips_take *take)
         return IPS_EMISMATCH;
     }
     for (uint32_t i = 0; i < take->count; i++) {
-        memcpy(take->copies[i].to, take->copies[i].from, take->copies[i].size);
+        ips_payload_copy(take->copies[i].to, take->copies[i].from, take->copies[i].size);
     }
     if (take->keep) {
         (void)ips_lock_leave(&consumers->lock);

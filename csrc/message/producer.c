@@ -103,7 +103,7 @@ put_held(ips_ring *ring, const ips_message *messages, uint32_t count, bool patie
         }
         ips_record_fill(spot.at,
                         ips_record_word((uint32_t)message->size, message->kind, 0), sequence);
-        memcpy(spot.at + sizeof(ips_record_shm), message->bytes, message->size);
+        ips_payload_copy(spot.at + sizeof(ips_record_shm), message->bytes, message->size);
         tail = spot.position + need;
         spot = (ips_spot){tail, spot.at + need};
         sequence++;
