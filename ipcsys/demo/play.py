@@ -24,13 +24,21 @@ SERVERS = ("calculator-1", "calculator-2")
 PATIENCE = 10.0  # seconds until an actor that does not answer is given up
 
 
+# An actor imports the ipcsys that plays, wherever it was started: in a source
+# folder, `-m` would put the bare folder before the installed package.
+ENTRANCE = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from ipcsys.demo.__main__ import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
 class Actor:
     """One process of the play, spoken to line by line."""
 
     def __init__(self, namespace, *argv):
         self.name = " ".join(argv)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ipcsys.demo", *argv],
+            [sys.executable, "-c", ENTRANCE, json.dumps(sys.path), *argv],
             env={**os.environ, "IPCSYS_NAMESPACE": namespace},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

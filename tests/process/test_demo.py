@@ -54,6 +54,17 @@ def test_the_play_ends_with_every_answer_right_although_a_server_was_killed():
     assert set(os.listdir(root)) == before  # its namespace is gone
 
 
+@pytest.mark.parametrize("words", [["demo"], ["bench", "--messages", "200", "--repeats", "1"]])
+def test_beside_a_bare_source_folder_the_command_uses_the_installed_package(tmp_path, words):
+    (tmp_path / "ipcsys").mkdir()
+    (tmp_path / "ipcsys" / "__init__.py").write_text("raise ImportError('the bare folder')\n")
+    script = os.path.join(os.path.dirname(sys.executable), "ipcsys")
+    done = subprocess.run(
+        [script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_report_is_readable():
     done = demo()
     assert done.returncode == 0, done.stdout + done.stderr
