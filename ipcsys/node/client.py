@@ -16,6 +16,7 @@ from ipcsys import _core
 from ipcsys._core import Message, Queue
 from ipcsys.errors import (
     Closed,
+    DecodeError,
     Empty,
     Full,
     NoProvider,
@@ -26,6 +27,8 @@ from ipcsys.errors import (
     Timeout,
 )
 from ipcsys.registry import remove_queue
+
+PLAIN = 1  # the kind of MessagePack; a pickle inside stays bytes
 
 
 class NotSent(PeerDied):
@@ -41,6 +44,25 @@ def line_name(id, number):
 def node_of_line(name):
     """The id of the node that waits there."""
     return name[6:42]
+
+
+def envelope_of(raw):
+    """The Message of these bytes without its data, which could not be decoded; or None."""
+    try:
+        kind, id, sender, correlation_id, reply_to, timestamp, headers, _, _ = _core.decode_value(
+            PLAIN, raw
+        )
+        return Message(
+            kind,
+            id=id,
+            sender=sender,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+            timestamp=timestamp,
+            headers=headers,
+        )
+    except (TypeError, ValueError):
+        return None
 
 
 class Line:
@@ -200,8 +222,13 @@ class Client:
                 line.peers_died += 1
                 self._forget(info)
                 raise PeerDied(f"{info.name!r} (pid {info.pid}) died before it answered") from None
-            reply = Message.from_bytes(raw)
-            if reply.correlation_id == asked:
+            try:
+                reply = Message.from_bytes(raw)
+            except DecodeError:
+                reply = envelope_of(raw)
+                if reply is not None and reply.correlation_id == asked:
+                    raise  # it is our answer, and makes no sense here
+            if reply is not None and reply.correlation_id == asked:
                 return reply
             line.late += 1
             if deadline is not None:

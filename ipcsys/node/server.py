@@ -12,7 +12,7 @@ import threading
 from ipcsys._core import Desk, Message, Queue
 from ipcsys.errors import Closed, DecodeError, Error, ShutDown
 from ipcsys.message import MessageType
-from ipcsys.node.client import node_of_line
+from ipcsys.node.client import envelope_of, node_of_line
 
 MAX_EXTRA = 256  # beyond so many nested calls at once, callers run into their timeouts
 MAX_REPLY_QUEUES = 1024
@@ -63,7 +63,10 @@ class Crew:
         with self._lock:
             self._blocked += 1
             if self._blocked >= self._alive and self._alive < self._size + MAX_EXTRA:
-                self._hire()
+                try:
+                    self._hire()
+                except RuntimeError:
+                    self._alive -= 1  # no more threads: the call may time out, or not
 
     def step_back(self):
         with self._lock:
@@ -81,35 +84,47 @@ class Crew:
         ident = threading.get_ident()
         self.idents.add(ident)
         tally = self._spare.pop() if self._spare else self._new_tally()
+        dismissed = False
         try:
-            self._serve(tally)
+            dismissed = self._serve(tally)
         finally:
             self.idents.discard(ident)
             self._spare.append(tally)
-            with self._lock:
-                self._alive -= 1
-                last = self._alive == 0
-            if last:
-                self._finish()
+            if not dismissed:
+                self._leave()
 
     def _serve(self, tally):
+        """Until the inbox is shut down; True where this worker was dismissed before."""
         get = self._desk.get
-        decode = Message.from_bytes
         while True:
             try:
                 raw = get()
             except (ShutDown, Closed):
-                return
+                return False
             try:
-                self._handle(decode(raw), tally)
-            except DecodeError:
-                tally.errors += 1
-            if self._alive > self._size and self._may_leave():
-                return
+                message = Message.from_bytes(raw)
+            except DecodeError as error:
+                self._complain(raw, error, tally)
+            else:
+                self._handle(message, tally)
+            if self._alive > self._size and self._is_dismissed():
+                return True
 
-    def _may_leave(self):
+    def _is_dismissed(self):
+        """One too many, after nested calls?  Decided and counted at once: a worker
+        that has made up its mind to go must not be counted on by step_aside()."""
         with self._lock:
-            return self._alive - self._blocked > self._size
+            dismissed = self._alive - self._blocked > self._size
+            if dismissed:
+                self._alive -= 1
+        return dismissed
+
+    def _leave(self):
+        with self._lock:
+            self._alive -= 1
+            last = self._alive == 0
+        if last:
+            self._finish()
 
     def _new_tally(self):
         tally = Tally()
@@ -117,7 +132,9 @@ class Crew:
         return tally
 
     def _finish(self):
-        """The last worker leaves, and the inbox is empty."""
+        """The last worker leaves, and the inbox is empty, or unreadable."""
+        if not self.stopping:
+            self.node._begin_stop()
         self.inbox.close()
         self._reply_queues.clear()
         self.node._ended()
@@ -139,6 +156,14 @@ class Crew:
                 self._reply(message, None, None, tally)
         elif kind is MessageType.SHUTDOWN:
             self.node._begin_stop()
+
+    def _complain(self, raw, error, tally):
+        """Data that make no sense here; whoever asked should not have to wait in vain."""
+        tally.received += 1
+        tally.errors += 1
+        envelope = envelope_of(raw)
+        if envelope is not None and envelope.type is MessageType.REQUEST:
+            self._reply_error(envelope, error, tally)
 
     def _answer(self, message, tally):
         headers = message.headers

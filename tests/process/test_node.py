@@ -16,6 +16,7 @@ from servers import Server
 from ipcsys import (
     AtomicInt,
     Closed,
+    DecodeError,
     EncodeError,
     MessageType,
     Node,
@@ -191,6 +192,33 @@ def test_an_answer_that_cannot_travel_is_the_servers_error(node, server):
     with pytest.raises(RemoteError, match="EncodeError|pickle"):
         node.call("unsendable")
     assert node.call("echo", 1) == 1
+
+
+class Spoilt:
+    """Travels as a pickle, and whoever unpickles it gets a ValueError."""
+
+    def __reduce__(self):
+        return int, ("not a number",)
+
+
+def test_data_that_make_no_sense_to_the_server_are_an_error_at_once(node, server):
+    with pytest.raises(RemoteError, match="not a number") as caught:
+        node.call("echo", Spoilt(), timeout=20)
+    assert caught.value.type == "DecodeError"
+    assert node.call("echo", 1) == 1
+
+
+def test_an_answer_that_makes_no_sense_is_raised_by_its_own_request_only(node):
+    with Node("other") as other:
+        other.on_request(lambda seconds: time.sleep(seconds) or Spoilt())
+        other.register_service("plain", lambda data: data)
+        with pytest.raises(DecodeError, match="not a number"):
+            node.request("other", 0)
+        with pytest.raises(Timeout):
+            node.request("other", 0.2, timeout=0.05)
+        time.sleep(0.4)
+        assert node.call("plain", 1) == 1
+        assert node.statistics.late_replies == 1
 
 
 def test_a_request_that_cannot_travel_raises_here(node, server):
