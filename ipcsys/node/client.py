@@ -110,6 +110,7 @@ class Client:
         self._idle = []
         self._numbers = itertools.count()
         self._inboxes = {}
+        self._tidy_at = 16
 
     def close(self):
         self.closed = True
@@ -198,9 +199,11 @@ class Client:
                     raise Timeout(f"the inbox of {info.name!r} (pid {info.pid}) is full") from None
 
     def _open(self, info):
-        for id in list(self._inboxes):
-            if self.registry.find(id) is None:
-                self._inboxes.pop(id, None)
+        if len(self._inboxes) >= self._tidy_at:
+            for id in list(self._inboxes):
+                if self.registry.find(id) is None:
+                    self._inboxes.pop(id, None)
+            self._tidy_at = 2 * len(self._inboxes) + 16
         try:
             inbox = Queue(name=info.queue, namespace=self.registry.namespace, create=False)
         except NotFound:

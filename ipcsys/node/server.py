@@ -10,7 +10,7 @@ one worker can call itself.
 import threading
 
 from ipcsys._core import Desk, Message, Queue
-from ipcsys.errors import Closed, DecodeError, Error, ShutDown
+from ipcsys.errors import Closed, DecodeError, Error, ShutDown, TooLarge
 from ipcsys.message import MessageType
 from ipcsys.node.client import envelope_of, node_of_line
 
@@ -40,6 +40,7 @@ class Crew:
         self.finished = threading.Event()
         self._spare = []
         self._reply_queues = {}
+        self._tidy_at = 16
         self._lock = threading.Lock()
         self._size = node.workers
         self._alive = 0
@@ -232,6 +233,10 @@ class Crew:
                 queue = self._open(name)
             queue.put_bytes(raw, False)
             tally.answers += 1
+        except TooLarge as error:
+            tally.errors += 1
+            if headers is None:
+                self._reply_error(request, error, tally)
         except Error:
             tally.errors += 1  # the asker has gone, or reads no longer
 
@@ -239,13 +244,14 @@ class Crew:
         namespace = self.node.registry.namespace
         queue = Queue(name=name, namespace=namespace, create=False)
         queues = self._reply_queues
-        if len(queues) >= MAX_REPLY_QUEUES:
+        if len(queues) >= self._tidy_at:
             self._forget_the_gone()
         queues[name] = queue
         return queue
 
     def _forget_the_gone(self):
-        """Let go of the queues of nodes that have gone, else of the oldest half."""
+        """Let go of the queues of nodes that have gone; of the oldest too where there
+        are very many.  Looked after only when their number has doubled: it asks each."""
         queues = self._reply_queues
         for name in list(queues):
             if self.node.registry.find(node_of_line(name)) is None:
@@ -253,6 +259,7 @@ class Crew:
         if len(queues) >= MAX_REPLY_QUEUES:
             for name in list(queues)[: MAX_REPLY_QUEUES // 2]:
                 queues.pop(name, None)
+        self._tidy_at = min(MAX_REPLY_QUEUES, 2 * len(queues) + 16)
 
 
 def _exception_in_thread():

@@ -434,6 +434,17 @@ def test_under_a_storm_of_kills_every_call_ends_in_its_answer_or_in_peer_died(no
     assert {info.name for info in node.registry.processes()} == {"tester"}
 
 
+def test_a_server_lets_go_of_the_reply_queues_of_clients_that_have_gone(namespace_folder):
+    with Node("server", workers=1) as server:
+        server.on_request(lambda data: data)
+        for number in range(100):
+            with Node(f"client-{number}", workers=1) as client:
+                assert client.request("server", number) == number
+        assert len(server._crew._reply_queues) <= 20
+    left = [name for name in os.listdir(namespace_folder) if name.startswith("reply-")]
+    assert left == []
+
+
 # -- starting and stopping ------------------------------------------------------------------------
 
 
