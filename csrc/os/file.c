@@ -238,9 +238,27 @@ hold_signals(sigset_t *before)
     (void)pthread_sigmask(SIG_BLOCK, &held, before);
 }
 
+/* Ask before taking much: memory that can never suffice would be taken step
+ * by step until the machine has none left. */
+static int
+check_room(int fd, uint64_t need)
+{
+    struct statvfs space;
+    if (need <= BACK_STEP || fstatvfs(fd, &space) != 0 ||
+        need <= (uint64_t)space.f_bavail * space.f_frsize) {
+        return IPS_OK;
+    }
+    errno = ENOSPC;
+    return ips_fail_errno("no memory for %llu bytes", (unsigned long long)need);
+}
+
 int
 ips_file_back(int fd, uint64_t from, uint64_t size)
 {
+    int room = check_room(fd, size > from ? size - from : 0);
+    if (room < 0) {
+        return room;
+    }
     while (from < size) {
         uint64_t step = size - from < BACK_STEP ? size - from : BACK_STEP;
         sigset_t before;

@@ -3,7 +3,9 @@
 
 import asyncio
 import gc
+import os
 import pickle
+import shutil
 import threading
 import weakref
 
@@ -546,3 +548,12 @@ def test_names_of_segments_must_be_names():
         Segment(7)
     with pytest.raises(ValueError, match="create"):
         Segment("s", create="maybe")
+
+
+def test_a_segment_larger_than_the_machine_is_refused_at_once_and_takes_nothing():
+    before = shutil.disk_usage(os.environ["IPCSYS_DIR"]).free
+    with pytest.raises(ipcsys.NoSpace):
+        ipcsys.Segment("huge", size="900 GiB")
+    assert shutil.disk_usage(os.environ["IPCSYS_DIR"]).free > before - (64 << 20)
+    with pytest.raises(ipcsys.NotFound):
+        ipcsys.Segment("huge", create=False)
