@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Carriers of other packages, the extra `bench`; each as its own documentation uses it."""
 
+import contextlib
+import os
 import shutil
 import tempfile
 from importlib.util import find_spec
@@ -148,6 +150,8 @@ class Cloudtoid(Carrier):
 
     def remove(self):
         shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # the semaphore that it leaves behind
+            os.unlink(f"/dev/shm/sem.ct3ip.{self.token}")
 
 
 PACKAGES = (ZeroMQ, Kickmsg, Cloudtoid)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ipcsys import _core
 from ipcsys.bench import (
+    calls,
     carriers,
     death,
     figures,
@@ -26,6 +27,7 @@ from ipcsys.bench import (
     noise,
     rivals,
     roundtrips,
+    shared,
 )
 from ipcsys.bench.contest import Contender, compete
 from ipcsys.bench.figures import LESS, MORE, Latency, Spread
@@ -214,12 +216,11 @@ def test_who_fails_is_named_and_the_others_go_on():
 # -- works --
 
 
-STANDARD = [carrier for carrier in carriers.STANDARD]
-
-
 @pytest.mark.parametrize("kind", ["single", "batch", "value"])
-@pytest.mark.parametrize("carrier", STANDARD, ids=lambda carrier: carrier.name)
-def test_every_message_of_the_standard_library_arrives(carrier, kind):
+@pytest.mark.parametrize(
+    "carrier", [carriers.Ours, *carriers.STANDARD], ids=lambda carrier: carrier.name
+)
+def test_every_message_arrives(carrier, kind):
     if kind != "single" and carrier is carriers.PosixPipe:
         assert carrier.put_batch is None and carrier.put_value is None
         return
@@ -276,6 +277,33 @@ def test_a_round_trip_after_idleness_does_not_count_the_idleness():
     assert figures.percentile(sorted(times), 0.5) < 0.05e9
 
 
+def test_our_queue_answers_spinning_and_a_node_answers_calls():
+    for contender in (
+        roundtrips.RoundTrip(carriers.Ours, roundtrips.SPIN, 50, 64, CPUS),
+        calls.Call(50, 64, CPUS),
+    ):
+        try:
+            contender.open()
+            times = contender.measure()
+        finally:
+            contender.close()
+        assert len(times) == 50 and all(0 < time < 10e9 for time in times)
+
+
+def test_atomics_and_maps_are_timed():
+    for kind, what in (
+        *((kind, "add") for kind in shared.ATOMICS),
+        *((kind, "get") for kind in shared.MAPS),
+        (shared.OurMap, "set"),
+    ):
+        contender = shared.Operation(kind, what, 500, CPUS)
+        try:
+            contender.open()
+            assert 1e2 < contender.measure() < 1e9
+        finally:
+            contender.close()
+
+
 def test_locks_are_timed_alone_and_fought_over():
     for contender, low, high in (
         (locks.Free(locks.Standard, locks.PAIRS, 1000, CPUS), 1e-9, 1e-3),
@@ -290,13 +318,12 @@ def test_locks_are_timed_alone_and_fought_over():
 
 
 def test_a_survivor_owns_our_lock_soon_after_a_death_and_never_the_standard_one():
-    with machine.scratch():
-        with death.Deaths(locks.Ours, CPUS) as deaths:
-            for scene in death.scenes(1, 4 << 20):
-                owned, ended = deaths.one(scene, 20.0)
-                assert owned is not None and 0 < owned < 10e9
-                assert ended > 0
-        row = death.standard_row(CPUS, patience=0.2)
+    with death.Deaths(locks.Ours, CPUS) as deaths:
+        for scene in death.scenes(1, 4 << 20):
+            owned, ended = deaths.one(scene, 20.0)
+            assert owned is not None and 0 < owned < 10e9
+            assert ended > 0
+    row = death.standard_row(CPUS, patience=0.2)
     assert row.spread is None
     assert row.note == "never: gave up after 0.2 s"
 
@@ -376,6 +403,20 @@ def test_the_command_prints_one_json_document():
     assert free["rows"][0]["who"] == "ipcsys"
     assert free["rows"][0]["spread"]["repeats"] == 2
     assert free["rows"][1]["advantage_of_ipcsys"] > 0
+
+
+def test_the_plain_command_measures_our_queue_alone():
+    done = bench("--messages", "1000", "--size", "64", "--repeats", "1", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    throughput, latency = json.loads(done.stdout)["tables"]
+    (row,) = throughput["rows"]
+    assert row["who"] == "ipcsys"
+    assert row["bytes_per_second"] == pytest.approx(64 * row["spread"]["median"])
+    (row,) = latency["rows"]
+    times = row["latency"]
+    assert times["count"] == 1000
+    assert 0 < times["p50"] <= times["p99"] <= times["p99_9"] <= times["max"]
+    assert 0 < times["mean"] <= times["max"]
 
 
 @pytest.mark.parametrize(

@@ -203,22 +203,38 @@ def test_check_tells_of_a_file_that_is_not_ours(namespace_folder):
     assert command("check", "printer").returncode == 0
 
 
-def test_check_tells_of_a_damaged_segment_and_leaves_it_there(namespace_folder):
-    ipcsys.Segment("shop", size="1 MiB").close()
-    file = os.path.join(namespace_folder, "shop")
-    with open(file, "rb") as segment:
-        sound = segment.read()
-    assert command("check", "shop").returncode == 0
-    for offset in (12, 64, 192, 320, 384):  # head, geometry, heap, bins
-        with open(file, "r+b") as segment:
-            segment.seek(offset)
-            segment.write(b"\xff" * 64)
-        done = command("check", "shop", "--json")
+def make_segment():
+    ipcsys.Segment("thing", size="1 MiB").close()
+
+
+def make_queue():
+    with ipcsys.Queue(name="thing") as queue:
+        queue.put_many([b"one", b"two", {"three": 3}])
+
+
+@pytest.mark.parametrize(
+    ("make", "offsets"),
+    [
+        (make_segment, (12, 64, 192, 320, 384)),  # head, geometry, heap, bins
+        (make_queue, (12, 64, 144, 264, 392)),  # head of the file, geometry, tail, head
+    ],
+)
+def test_check_tells_of_damage_and_leaves_the_object_there(make, offsets, namespace_folder):
+    make()
+    file = os.path.join(namespace_folder, "thing")
+    with open(file, "rb") as whole:
+        sound = whole.read()
+    assert command("check", "thing").returncode == 0
+    for offset in offsets:
+        with open(file, "r+b") as whole:
+            whole.seek(offset)
+            whole.write(b"\xff" * 64)
+        done = command("check", "thing", "--json")
         assert (done.returncode, done.stderr) == (1, ""), offset
         (checked,) = json.loads(done.stdout)["checked"]
         assert checked["problems"]
-        with open(file, "r+b") as segment:
-            segment.write(sound)
+        with open(file, "r+b") as whole:
+            whole.write(sound)
     assert command("check").returncode == 0
 
 
@@ -261,6 +277,12 @@ def test_demo_passes_its_options_on_and_exits_with_the_verdict(monkeypatch):
         ("server", ("here",)),
         ("data-manager", ()),
     ]
+
+
+def test_the_demonstration_runs_from_the_command_line():
+    done = command("demo", "--json", "--seconds", "0.5", "--clients", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert isinstance(json.loads(done.stdout), dict)
 
 
 def test_version_says_what_is_installed():
