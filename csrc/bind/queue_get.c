@@ -271,8 +271,9 @@ static PyObject *
 get(ips_queue_object *self, int64_t deadline)
 {
     PyObject *value = get_quick(self);
-    if (value == NULL && deadline != IPS_AT_ONCE && self->queue != NULL
-        && PyErr_Occurred() == NULL && ips_queue_glance(self->queue)) {
+    ips_queue *queue = ips_queue_quick(self);
+    if (value == NULL && deadline != IPS_AT_ONCE && queue != NULL
+        && PyErr_Occurred() == NULL && ips_queue_glance(queue)) {
         value = get_quick(self);
     }
     return value != NULL || PyErr_Occurred() != NULL ? value : get_slow(self, deadline);

@@ -10,8 +10,7 @@
 #include "bind/shared.h"
 #include "os/clock.h"
 
-/* A waiter looks this often whether its handle was closed meanwhile; close()
- * wakes those that park. */
+/* A waiter looks this often whether its handle was closed meanwhile. */
 #define CLOSED_LOOK_NS INT64_C(250000000)
 
 /* Signals that a call which does not wait goes on in spite of. */
@@ -226,16 +225,8 @@ ips_queue_close_method(PyObject *object, PyObject *unused)
     /* acq_rel: as in ips_queue_leave, which it pairs with. */
     uint32_t before = atomic_fetch_or_explicit(&self->inside, IPS_QUEUE_CLOSED,
                                                memory_order_acq_rel);
-    if (self->body.ring.object == NULL) {
-        Py_RETURN_NONE;
-    }
-    if (before == 0) {
-        give_up(self);
-    } else { /* those inside shall look; strangers among the sleepers just look again */
-        ips_waits_shm *waits = &self->body.ring.shm->waits;
-        ips_eventcount_notify(&waits->not_empty, INT_MAX);
-        ips_eventcount_notify(&waits->not_full, INT_MAX);
-        ips_eventcount_notify(&waits->all_done, INT_MAX);
+    if (before == 0 && self->body.ring.object != NULL) {
+        give_up(self); /* else the last one to leave does; waiters look by themselves */
     }
     Py_RETURN_NONE;
 }

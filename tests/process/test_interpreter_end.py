@@ -15,6 +15,14 @@ WAITS = {
     "with": "lock.__enter__()",
     "timed acquire": "lock.acquire(timeout=60)",
     "event": "event.wait()",
+    "get": "box.get()",
+    "timed get": "box.get(timeout=60)",
+    "get_many": "box.get_many(5)",
+    "put": "full.put(2)",
+    "put of a large message": "full.put(b'x' * 100_000)",
+    "put_many": "full.put_many([2, 3])",
+    "queue join": "full.join()",
+    "queue churn": "[(box.put(b'x' * 40_000), box.put(1), box.get(), box.get()) for _ in iter(int, 1)]",
     "named": "ipcsys.Lock(name='door').acquire()",
     "churn": "[ipcsys.Lock() for _ in iter(int, 1)]",
 }
@@ -23,6 +31,8 @@ END = """
 import threading, time, sys
 import ipcsys
 lock, event = ipcsys.Lock(), ipcsys.Event()
+box, full = ipcsys.Queue(), ipcsys.Queue(1)
+full.put(1)
 lock.acquire()
 def wait():
     {wait}

@@ -2,8 +2,10 @@
 """A queue between processes: nothing is lost, whoever dies, stops or only leaves."""
 
 import contextlib
+import functools
 import itertools
 import multiprocessing
+import operator
 import os
 import queue
 import random
@@ -73,7 +75,7 @@ def test_many_producers_and_consumers_lose_nothing(method):
     for process in producers + consumers:
         process.join(30)
         assert process.exitcode == 0
-    assert sorted(sum(lists, [])) == list(range(3 * each))
+    assert sorted(functools.reduce(operator.iadd, lists, [])) == list(range(3 * each))
     for mine in lists:  # what one producer put, each consumer saw in that order
         for i in range(3):
             from_one = [number for number in mine if number // each == i]

@@ -77,10 +77,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.put(which, value)
 
     @rule(
-        which=st.integers(0, 1), several=st.lists(st.one_of(sizes.filter(lambda n: n < 40_000), values))
+        which=st.integers(0, 1),
+        several=st.lists(st.one_of(st.tuples(st.integers(0, 40_000)), values)),
     )
     def put_many(self, which, several):
-        items = [self.bytes_of(x) if type(x) is int and x >= 0 else x for x in several]
+        items = [self.bytes_of(*x) if isinstance(x, tuple) else x for x in several]
         try:
             count = self.handle(which).put_many(items, block=False)
         except queue.Full:

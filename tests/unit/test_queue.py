@@ -15,7 +15,7 @@ import weakref
 import pytest
 
 import ipcsys
-from ipcsys import Closed, DecodeError, Empty, Full, Queue, ShutDown, TooLarge
+from ipcsys import Closed, DecodeError, Full, Queue, ShutDown, TooLarge
 
 VALUES = [
     b"", b"bytes", b"x" * 31_000, b"y" * 33_000, b"z" * 1_000_000, None, True, -5, 10**30, 2.5,
