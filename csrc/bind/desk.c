@@ -69,7 +69,18 @@ desk_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int
 desk_step(void *context, int64_t deadline)
 {
-    return ips_desk_wait((ips_desk *)context, deadline);
+    return ips_desk_park((ips_desk *)context, deadline);
+}
+
+/* Spinning needs no look at signals: it is over before one could tell. */
+static bool
+spin_at(ips_desk *desk)
+{
+    bool ready;
+    Py_BEGIN_ALLOW_THREADS
+    ready = ips_desk_spin(desk, IPS_FOREVER);
+    Py_END_ALLOW_THREADS
+    return ready;
 }
 
 /* The queue stays while this call is counted in it; shut down counts as ready,
@@ -81,7 +92,7 @@ desk_get_entered(desk_object *self)
     bool again = true;
     while (again) {
         int status = IPS_OK;
-        if (!self->desk.ready(self->desk.context)) {
+        if (!self->desk.ready(self->desk.context) && !spin_at(&self->desk)) {
             status = ips_queue_run(self->queue, desk_step, &self->desk, IPS_FOREVER);
         }
         if (status < 0) {
@@ -157,7 +168,7 @@ static int
 answer_step(void *context, int64_t deadline)
 {
     const answer_wait *wait = (const answer_wait *)context;
-    return ips_answer_await(wait->queue, wait->server, deadline);
+    return ips_answer_park(wait->queue, wait->server, deadline);
 }
 
 static PyObject *
@@ -167,7 +178,11 @@ get_answer_entered(ips_queue_object *queue, ips_owner server, int64_t deadline)
     PyObject *message = NULL;
     bool again = true;
     while (again) {
-        int status = ips_queue_run(queue, answer_step, &wait, deadline);
+        bool ready;
+        Py_BEGIN_ALLOW_THREADS
+        ready = ips_answer_spin(&queue->body, deadline);
+        Py_END_ALLOW_THREADS
+        int status = ready ? IPS_OK : ips_queue_run(queue, answer_step, &wait, deadline);
         if (status < 0) {
             return ips_queue_raise(queue, status);
         }

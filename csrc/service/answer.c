@@ -45,12 +45,15 @@ park(watch *w, uint32_t key)
     return status == IPS_ETIMEOUT && unproven ? IPS_OK : status;
 }
 
-int
-ips_answer_await(ips_queue *queue, ips_owner server, int64_t deadline)
+bool
+ips_answer_spin(ips_queue *queue, int64_t deadline)
 {
-    if (has_message(queue) || ips_spin_closely(has_message, queue, deadline)) {
-        return IPS_OK;
-    }
+    return has_message(queue) || ips_spin_closely(has_message, queue, deadline);
+}
+
+int
+ips_answer_park(ips_queue *queue, ips_owner server, int64_t deadline)
+{
     watch w = {
         .space = queue->ring.space,
         .event = &queue->ring.shm->waits.not_empty,

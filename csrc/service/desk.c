@@ -5,7 +5,7 @@
  *
  * A message put while the bit is down is seen by the spinner: while it spins,
  * by looking; when it stops, because it puts the bit up first and looks once
- * more, itself (park) or through ips_desk_took after its take. */
+ * more, itself (ips_desk_park) or through ips_desk_took after its take. */
 #include "service/desk.h"
 
 #include "service/spin.h"
@@ -39,18 +39,19 @@ bit_up(ips_desk *desk)
     ips_fence_after_rmw();
 }
 
-/* True if something came while this thread spun; false at once if another
- * one of us spins already. */
-static bool
-spin(ips_desk *desk, int64_t deadline)
+bool
+ips_desk_spin(ips_desk *desk, int64_t deadline)
 {
+    if (desk->ready(desk->context)) {
+        return true;
+    }
     uint32_t nobody = 0;
     /* pairs with the store below and the loads in agree(). */
     if (!atomic_compare_exchange_strong_explicit(&desk->spinning, &nobody, 1,
                                                  memory_order_seq_cst, memory_order_relaxed)) {
         return false;
     }
-    /* pairs with the addition in park(): whoever sleeps put the bit up. */
+    /* pairs with the addition in ips_desk_park(): whoever sleeps put the bit up. */
     if (atomic_load_explicit(&desk->parked, memory_order_seq_cst) > 0) {
         bit_down(desk);
     }
@@ -69,7 +70,7 @@ spin(ips_desk *desk, int64_t deadline)
 static uint32_t
 agree(ips_desk *desk, uint32_t key)
 {
-    /* pairs with the swap and the store in spin(). */
+    /* pairs with the swap and the store in ips_desk_spin(). */
     if (atomic_load_explicit(&desk->spinning, memory_order_seq_cst) == 0) {
         return key;
     }
@@ -81,11 +82,11 @@ agree(ips_desk *desk, uint32_t key)
     return key & ~IPS_EC_SLEEPERS;
 }
 
-static int
-park(ips_desk *desk, int64_t deadline)
+int
+ips_desk_park(ips_desk *desk, int64_t deadline)
 {
     int status = IPS_OK;
-    /* pairs with the loads in spin() and ips_desk_took(). */
+    /* pairs with the loads in ips_desk_spin() and ips_desk_took(). */
     atomic_fetch_add_explicit(&desk->parked, 1, memory_order_seq_cst);
     while (status == IPS_OK) {
         uint32_t key = ips_eventcount_prepare(desk->event);
@@ -95,24 +96,15 @@ park(ips_desk *desk, int64_t deadline)
         key = agree(desk, key);
         status = ips_eventcount_wait(desk->event, key, desk->space, IPS_NOBODY, deadline);
     }
-    /* pairs with the loads in spin() and ips_desk_took(). */
+    /* pairs with the loads in ips_desk_spin() and ips_desk_took(). */
     atomic_fetch_sub_explicit(&desk->parked, 1, memory_order_seq_cst);
     return status;
-}
-
-int
-ips_desk_wait(ips_desk *desk, int64_t deadline)
-{
-    if (desk->ready(desk->context) || spin(desk, deadline)) {
-        return IPS_OK;
-    }
-    return park(desk, deadline);
 }
 
 void
 ips_desk_took(ips_desk *desk)
 {
-    /* pairs with the addition in park(), and with the store in spin(): one who
+    /* pairs with the addition in ips_desk_park(), and with the store in ips_desk_spin(): one who
      * still spins looks again after it stops. */
     if (atomic_load_explicit(&desk->parked, memory_order_seq_cst) == 0
         || !desk->ready(desk->context)

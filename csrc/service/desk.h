@@ -33,8 +33,11 @@ typedef struct {
 void ips_desk_init(ips_desk *desk, ips_space *space, ips_eventcount_shm *event,
                    bool (*ready)(void *context), void *context);
 
-/* Wait until there may be something to take: 0, IPS_ETIMEOUT, IPS_EINTR. */
-IPS_MUST_CHECK int ips_desk_wait(ips_desk *desk, int64_t deadline);
+/* Spin until there may be something to take, for the machine's spin budget;
+ * false at once where another one of us spins. */
+bool ips_desk_spin(ips_desk *desk, int64_t deadline);
+/* Sleep until there may be something to take: 0, IPS_ETIMEOUT, IPS_EINTR. */
+IPS_MUST_CHECK int ips_desk_park(ips_desk *desk, int64_t deadline);
 
 /* To be called after each take: wakes the next of us if there is more. */
 void ips_desk_took(ips_desk *desk);

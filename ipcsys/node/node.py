@@ -9,9 +9,8 @@ from collections import namedtuple
 
 from ipcsys._core import Queue, Segment
 from ipcsys.errors import Closed, Error, NotFound
-from ipcsys.message import MessageType
 from ipcsys.node.client import Client, NotSent
-from ipcsys.node.server import Crew
+from ipcsys.node.server import HEARTBEAT, NOTIFICATION, REQUEST, Crew
 from ipcsys.registry import Registry, ServiceDiscovery, new_id, remove_queue
 
 # So many providers may turn out to have gone before they were asked.
@@ -183,7 +182,7 @@ class Node:
 
     # -- asking ------------------------------------------------------------------------
 
-    def send(self, target, data=None, headers=None, *, type=MessageType.NOTIFICATION, timeout=5.0):
+    def send(self, target, data=None, headers=None, *, type=NOTIFICATION, timeout=5.0):
         """Send a notification to the node with that id or name; wants no answer.
 
         Waits only where its inbox is full.  `type=MessageType.SHUTDOWN` stops it.
@@ -198,7 +197,7 @@ class Node:
         node dies, Timeout, and NotFound where there is no such node.
         """
         client = self._running_client()
-        return self._ask(client, self._target(target), MessageType.REQUEST, data, headers, timeout)
+        return self._ask(client, self._target(target), REQUEST, data, headers, timeout)
 
     def call(self, service, data=None, timeout=5.0, strategy="round_robin"):
         """Ask one of the nodes that offer `service`; else as request().
@@ -211,7 +210,7 @@ class Node:
         for _ in range(ATTEMPTS):
             info = self.discovery._pick(service, strategy)
             try:
-                return self._ask(client, info, MessageType.REQUEST, data, headers, timeout)
+                return self._ask(client, info, REQUEST, data, headers, timeout)
             except NotSent as error:
                 gone = error
         raise gone
@@ -219,7 +218,7 @@ class Node:
     def ping(self, target, timeout=5.0):
         """Have a node say that it serves, and renew its heartbeat in the registry."""
         client = self._running_client()
-        self._ask(client, self._target(target), MessageType.HEARTBEAT, None, None, timeout)
+        self._ask(client, self._target(target), HEARTBEAT, None, None, timeout)
 
     def broadcast(self, data=None, headers=None):
         """Notify every other node; returns how many it was sent to."""
@@ -228,7 +227,7 @@ class Node:
         for info in self.registry.processes():
             if info.id != self.id and info.queue:
                 try:
-                    client.send(info, MessageType.NOTIFICATION, data, headers, 0.0)
+                    client.send(info, NOTIFICATION, data, headers, 0.0)
                     count += 1
                 except (BrokenPipeError, TimeoutError):
                     pass  # it has just gone, or does not empty its inbox
