@@ -184,3 +184,15 @@ ips_key_encode(ips_state *state, PyObject *key, ips_key_encoding *out)
     }
     return status;
 }
+
+PyObject *
+ips_key_decode(ips_state *state, const uint8_t *bytes, size_t size)
+{
+    PyObject *key = ips_value_decode(state, IPS_VALUE_MSGPACK, bytes, size);
+    if (key != NULL && PyObject_Hash(key) == -1) { /* damaged into a list or dict */
+        PyErr_Clear();
+        Py_DECREF(key);
+        return ips_raise_text(state, IPS_EDECODE, "a key of a SharedMap reads as no key can");
+    }
+    return key;
+}

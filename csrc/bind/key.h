@@ -23,6 +23,9 @@ typedef struct {
 /* 0, or -1 with an exception set: TypeError for NaN and other types. */
 int ips_key_encode(ips_state *state, PyObject *key, ips_key_encoding *out);
 
+/* A key as it was written; DecodeError where the bytes are no key's. */
+PyObject *ips_key_decode(ips_state *state, const uint8_t *bytes, size_t size);
+
 static inline void
 ips_key_encoding_clear(ips_key_encoding *encoding)
 {

@@ -311,8 +311,7 @@ map_popitem(PyObject *object, PyObject *unused)
     if (status == IPS_MAP_ABSENT) {
         PyErr_SetString(PyExc_KeyError, "popitem(): the map is empty");
     } else if (status >= 0) {
-        key.kind = IPS_VALUE_MSGPACK;
-        PyObject *first = decode(self, &key);
+        PyObject *first = ips_key_decode(self->base.state, key.bytes, key.size);
         PyObject *second = first == NULL ? NULL : decode(self, &value);
         result = second == NULL ? NULL : PyTuple_Pack(2, first, second);
         Py_XDECREF(first);

@@ -291,8 +291,8 @@ next_object(ips_state *state, const ips_snapshot *snapshot, size_t *at, bool is_
     if (!ips_snapshot_next(snapshot, at, &value)) {
         return ips_raise_text(state, IPS_ECORRUPT, "a snapshot of a SharedMap ends early");
     }
-    return ips_value_decode(state, is_key ? IPS_VALUE_MSGPACK : value.kind, value.bytes,
-        value.size);
+    return is_key ? ips_key_decode(state, value.bytes, value.size)
+                  : ips_value_decode(state, value.kind, value.bytes, value.size);
 }
 
 static PyObject *

@@ -150,9 +150,10 @@ class Segment(Target):
         segment = ipcsys.Segment("shop", create=False)
         for act in (
             segment.check,
-            lambda: exercise_map(segment["stock"]),
-            lambda: exercise_deque(segment["log"]),
-            lambda: segment["count"].add(3),
+            # A damaged type number may make another kind of object of it.
+            lambda: exercise_map(of_kind(ipcsys.SharedMap, segment["stock"])),
+            lambda: exercise_deque(of_kind(ipcsys.SharedDeque, segment["log"])),
+            lambda: of_kind(ipcsys.AtomicInt, segment["count"]).add(3),
             lambda: segment.construct(ipcsys.SharedMap, "more", {1: "y" * 5000}),
             lambda: segment.destroy("log"),
             lambda: [segment.find(key) for key in segment],
@@ -163,6 +164,12 @@ class Segment(Target):
             with contextlib.suppress(*ANSWERS):
                 act()
         segment.close()
+
+
+def of_kind(kind, found):
+    if not isinstance(found, kind):
+        raise KeyError(f"a {type(found).__name__}, not a {kind.__name__}")
+    return found
 
 
 def grow(segment):

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 
 import ipcsys
 from ipcsys import _core
-from ipcsys.testing.scenes.common import sound
+from ipcsys.testing.scenes.common import sound, users
 from ipcsys.testing.sweeping import die_with_parent
 
 LATE = 10.0  # seconds without any progress of anybody are a failure
@@ -422,9 +422,17 @@ class Unnamed(Storm):
 
 
 class Members(Storm):
-    """Processes join, fork and die at once; the table stays sound."""
+    """Processes join, fork with what they hold, and die at once; the table
+    stays sound and nothing they held is left."""
 
     name = "members"
+
+    def create(self):
+        self.door = ipcsys.Lock(name=self.tag)
+        self.used = _core.cells()["used"]
+
+    def attach(self, role):
+        self.held = [ipcsys.Lock(name=self.tag), ipcsys.Lock(), ipcsys.Event()]
 
     def work(self, role, book):
         pid = os.fork()
@@ -441,6 +449,12 @@ class Members(Storm):
         while len(_core.members()) > 1 and time.monotonic() < limit:
             time.sleep(0.01)
         assert [member["pid"] for member in _core.members()] == [os.getpid()]
+        assert _core.cells()["used"] == self.used, _core.cells()
+        assert users(self.tag) == 1
+
+    def remove(self):
+        self.door.close()
+        ipcsys.Lock.remove(self.tag)
 
 
 def every():

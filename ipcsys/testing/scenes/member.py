@@ -3,9 +3,11 @@
 
 import os
 import shutil
+import time
 
+import ipcsys
 from ipcsys import _core
-from ipcsys.testing.scenes.common import die_holding, no_ghosts
+from ipcsys.testing.scenes.common import die_holding, no_ghosts, users
 from ipcsys.testing.sweeping import Scene
 
 
@@ -74,6 +76,36 @@ class Fork(Join):
 
     def operation(self):
         return (_fork,)
+
+
+class ForkHolding(Join):
+    """What the child inherits is recorded before fork() returns, or not at all."""
+
+    name = "member.fork while holding objects"
+
+    def create(self):
+        self.lock = ipcsys.Lock(name=self.tag)
+        self.cells = _core.cells()["used"]
+
+    def attach(self):
+        self.held = [ipcsys.Lock(name=self.tag), ipcsys.Lock(), ipcsys.Event()]
+
+    def operation(self):
+        return (_fork,)
+
+    def verify(self, first, finished):
+        # The victim's child, born already, may outlive it by a moment.
+        limit = time.monotonic() + 3
+        while users(self.tag) > 1 + (not hasattr(self, "cells")) and time.monotonic() < limit:
+            time.sleep(0.001)
+        no_ghosts()
+        if hasattr(self, "cells"):
+            assert _core.cells()["used"] == self.cells, "a cell of the dead is in use"
+            assert users(self.tag) == 1, "a link of the dead is left"
+
+    def remove(self):
+        self.lock.close()
+        ipcsys.Lock.remove(self.tag)
 
 
 class ForkedChild(Join):
