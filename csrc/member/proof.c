@@ -185,8 +185,8 @@ clear_slot(ips_space *space, uint32_t index, uint64_t generation, ips_owner me)
 {
     ips_slot_shm *slot = ips_slot_at(space, index);
     ips_owner dead = ips_owner_make(index, generation);
-    if (!claim_clearing(space, slot, me)) {
-        return;
+    if (ips_birth_is_pending(space, dead) || !claim_clearing(space, slot, me)) {
+        return; /* stays DEAD; whoever sweeps next tries again */
     }
     int status = ips_slot_clear_uses(space, dead);
     /* release: pairs with claim_clearing's acquire. */

@@ -77,7 +77,10 @@ before_fork(void)
         if (space->parent != IPS_NOBODY && !has_heirlooms(space)) {
             space->parent = IPS_NOBODY; /* nothing to hand over: join on first use */
         }
-        wanted = wanted || space->parent != IPS_NOBODY;
+        if (space->parent != IPS_NOBODY) {
+            ips_birth_announce(space, space->parent);
+            wanted = true;
+        }
     }
     birth_is_watched = wanted && ips_birth_pipe_open(&birth) == 0;
 }
@@ -88,10 +91,30 @@ after_fork_in_parent(void)
     if (birth_is_watched) {
         ips_birth_pipe_await(&birth, ips_now() + BIRTH_PATIENCE_NS);
     }
+    for (ips_space *space = spaces; space != NULL; space = space->next) {
+        ips_birth_conclude(space);
+    }
     ips_room_leave();
 }
 
 static int join_again_inside(ips_space *space);
+
+/* In the child: become a member and record what the parent held. */
+static void
+take_over_from(ips_space *space, ips_owner parent)
+{
+    if (parent == IPS_NOBODY || join_again_inside(space) < 0) {
+        return;
+    }
+    /* relaxed: only this thread exists. */
+    ips_owner child = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
+    ips_folder_inherit(space, parent, child);
+    for (size_t i = 0; i < sizeof fork_hooks / sizeof *fork_hooks; i++) {
+        if (fork_hooks[i] != NULL) {
+            fork_hooks[i]->inherit(space, parent, child);
+        }
+    }
+}
 
 static void
 after_fork_in_child(void)
@@ -103,17 +126,8 @@ after_fork_in_child(void)
     for (ips_space *space = spaces; space != NULL; space = space->next) {
         ips_owner parent = space->parent;
         space->parent = IPS_NOBODY;
-        if (parent == IPS_NOBODY || join_again_inside(space) < 0) {
-            continue;
-        }
-        /* relaxed: only this thread exists. */
-        ips_owner child = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
-        ips_folder_inherit(space, parent, child);
-        for (size_t i = 0; i < sizeof fork_hooks / sizeof *fork_hooks; i++) {
-            if (fork_hooks[i] != NULL) {
-                fork_hooks[i]->inherit(space, parent, child);
-            }
-        }
+        take_over_from(space, parent);
+        ips_birth_conclude(space);
     }
     if (birth_is_watched) {
         ips_birth_pipe_post(&birth);
@@ -231,7 +245,7 @@ join_inside(const char *folder, ips_space **out)
         if (space == NULL) {
             return ips_fail(IPS_ENOMEM, "joining '%s'", folder);
         }
-        space->dir = space->members_dir = space->locks = -1;
+        space->dir = space->members_dir = space->locks = space->birth = -1;
         int status = open_space(space, folder);
         if (status == 0) {
             status = join_again_inside(space);

@@ -39,6 +39,7 @@ struct ips_space {
     ips_slot_shm *own_page; /* our slot again, mapped before a private page */
     ips_object *objects;    /* open in this process, linked by next/previous */
     ips_owner parent;       /* whom we were forked from, while inheriting */
+    int birth;              /* ".births" while a fork is under way, else -1 */
 };
 
 /* One recursive mutex for all of the room's process-local state.  It is held
@@ -86,6 +87,12 @@ void ips_locks_tend(ips_space *space);     /* take our byte again if foreign cod
 bool ips_slot_prove(ips_space *space, uint32_t slot, uint64_t generation);
 void ips_slots_sweep(ips_space *space);
 IPS_MUST_CHECK int ips_slot_clear_uses(ips_space *space, ips_owner owner);
+
+/* member/birth.c: a member that dies in fork() leaves a child that has its
+ * handles and may not have recorded them yet. */
+void ips_birth_announce(ips_space *space, ips_owner parent);
+void ips_birth_conclude(ips_space *space); /* in parent and child */
+bool ips_birth_is_pending(ips_space *space, ips_owner parent);
 
 /* member/folder.c: the links of one member. */
 void ips_folder_name(ips_owner owner, char out[32]);

@@ -154,6 +154,24 @@ ips_byte_probe(int fd, uint64_t byte)
     return lock.l_type != F_UNLCK;
 }
 
+int
+ips_shared_byte_lock(int fd, uint64_t byte)
+{
+    struct flock lock;
+    return record_lock(fd, F_OFD_SETLK, byte, F_WRLCK, &lock) == 0
+        ? IPS_OK : ips_fail_errno("cannot lock a byte for a child");
+}
+
+int
+ips_shared_byte_probe(int fd, uint64_t byte)
+{
+    struct flock lock;
+    if (record_lock(fd, F_OFD_GETLK, byte, F_WRLCK, &lock) != 0) {
+        return ips_fail_errno("cannot probe a byte for a child");
+    }
+    return lock.l_type != F_UNLCK;
+}
+
 static struct robust_list_head *
 robust_head(void)
 {

@@ -40,6 +40,12 @@ bool ips_process_missing(const ips_process_id *id, const ips_process_id *self);
 /* True where `id` is here, its leader has ended and other threads go on. */
 bool ips_process_lost_leader(const ips_process_id *id, const ips_process_id *self);
 
+/* A lock on one byte that belongs to the open file, and so to a forked child
+ * as well: it goes when both have closed the descriptor, or died. */
+IPS_MUST_CHECK int ips_shared_byte_lock(int fd, uint64_t byte);
+/* Asked through another descriptor: 1 held, 0 free, negative status. */
+IPS_MUST_CHECK int ips_shared_byte_probe(int fd, uint64_t byte);
+
 /* Record locks, one byte each, dropped by the kernel at death. */
 IPS_MUST_CHECK int ips_byte_lock(int fd, uint64_t byte);   /* IPS_EAGAIN where held by another process */
 void ips_byte_unlock(int fd, uint64_t byte);

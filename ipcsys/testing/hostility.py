@@ -16,6 +16,7 @@ import json
 import mmap
 import os
 import random
+import resource
 import select
 import shutil
 import signal
@@ -30,6 +31,7 @@ from ipcsys import _core
 from ipcsys.testing.sweeping import die_with_parent
 
 LATE = 15.0  # seconds until a process counts as hung
+LARGEST = 256 << 20  # bytes that any file may grow to
 # What a damaged object may answer beside the package's own errors: the
 # builtins that a wrong answer without any error would lead to as well.
 ANSWERS = (ipcsys.Error, KeyError, IndexError)
@@ -315,6 +317,14 @@ def _extents(descriptor):
         yield first, at - first
 
 
+def _memory_of(folder):
+    return sum(
+        os.lstat(os.path.join(place, name)).st_blocks * 512
+        for place, _folders, files in os.walk(folder)
+        for name in files
+    )
+
+
 def _copy_file(old, new):
     with open(old, "rb", buffering=0) as source, open(new, "xb", buffering=0) as target:
         os.fchmod(target.fileno(), 0o600)
@@ -397,10 +407,13 @@ class Range:
             status = self._watch(_fork(lambda: self._use(log)), page, dice)
             log.seek(0)
             said = log.read().decode(errors="replace")
+            taken = _memory_of(folder)
         if status is None:
             return False, f"still running after {LATE:g} s\n{said}"
         if os.WIFSIGNALED(status):
             return False, f"killed by {signal.Signals(os.WTERMSIG(status)).name}\n{said}"
+        if taken > LARGEST // 4:
+            return False, f"it took {taken >> 20} MiB of shared memory"
         code = os.WEXITSTATUS(status)
         return code == 2, None if code in (0, 2) else said
 
@@ -408,6 +421,8 @@ class Range:
         import faulthandler
 
         faulthandler.enable(log)
+        # Damage must not fill the machine's memory; what tries it gets EFBIG.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
         try:
             self.target.use()
         except ANSWERS:

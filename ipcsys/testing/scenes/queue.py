@@ -3,7 +3,7 @@
 
 import ipcsys
 from ipcsys import _core
-from ipcsys.testing.scenes.common import die_at_event, until_parked, users
+from ipcsys.testing.scenes.common import die_at_event, heard_of, until_parked, users
 from ipcsys.testing.sweeping import Scene
 
 SOON = 5.0
@@ -145,10 +145,13 @@ class PutToWaiter(Put):
         return self.queue.put, "new"
 
     def meanwhile(self, victim):
+        self.heard = heard_of(victim, self.get)
+
+    def get(self, seconds):
         try:
-            self.heard = self.queue.get(timeout=0.25)
+            return self.queue.get(timeout=seconds)
         except ipcsys.Empty:
-            self.heard = None
+            return None
 
     def verify(self, first, finished):
         assert self.usable() == [], "it was put, and the waiter slept on"

@@ -165,6 +165,7 @@ class CommitAlone(Commit):
 
 class Rollback(Content):
     name = "segment.transaction rolled back"
+    long = True
 
     def change(self):
         try:
