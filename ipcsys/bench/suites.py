@@ -11,6 +11,7 @@ from ipcsys.bench.report import Report, Table
 from ipcsys.bench.rivals import contenders
 
 SMALL = 64  # bytes of a message in works whose size nobody chose
+TIMED = 10_000  # messages that are timed one by one, at most: more tell nothing and take minutes
 IDLE = 0.001  # seconds of idleness before a round trip between sleepers
 
 
@@ -82,11 +83,11 @@ def _values(run, count):
 def latency(run):
     """One way, one message every so often."""
     settings = run.settings
+    count = min(settings.messages, TIMED)
     entrants = (
-        messages.Delay(c, settings.messages, settings.size, settings.interval, run.cpus)
-        for c in run.carriers
+        messages.Delay(c, count, settings.size, settings.interval, run.cpus) for c in run.carriers
     )
-    every = f"one message of {settings.size} bytes every {settings.interval * 1e6:g} µs"
+    every = f"{count} messages of {settings.size} bytes, one every {settings.interval * 1e6:g} µs"
     run.contest(f"latency from put to get, {every}", "s", LESS, entrants)
 
 
@@ -98,7 +99,7 @@ def roundtrip(run):
             if manner == roundtrips.WAIT or carrier.spin_get:
                 yield roundtrips.RoundTrip(carrier, manner, count, SMALL, run.cpus, pause)
 
-    count = run.settings.messages
+    count = min(run.settings.messages, TIMED)
     spinning = f"round trip of {SMALL} bytes, both sides spinning"
     run.contest(spinning, "s", LESS, entrants(roundtrips.SPIN, count))
     back_to_back = f"round trip of {SMALL} bytes, back to back, default waiting"
@@ -135,7 +136,7 @@ def call(run):
     """A node's answer beside pipes."""
     floor = (Pipe, PosixPipe)
     for pause, count, when in (
-        (0.0, run.settings.messages, "back to back"),
+        (0.0, min(run.settings.messages, TIMED), "back to back"),
         (IDLE, _paused(run.settings.messages), f"after {IDLE * 1e3:g} ms of idleness"),
     ):
         ours = calls.Call(count, SMALL, run.cpus, pause)
