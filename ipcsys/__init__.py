@@ -6,6 +6,7 @@
     message     the types of Message
     registry    who is there and who offers what
     node        processes that call each other
+    sync        who holds what, who waits for whom
     demo        the demonstration: python -m ipcsys.demo
     __main__    the command `ipcsys` (needs the extra `cli`)
 
@@ -120,16 +121,22 @@ _LAZY = {
 }
 
 
+# Modules that `import ipcsys` is enough for, loaded on first use too.
+_MODULES = ("sync",)
+
+
 def __getattr__(name):
     module = _LAZY.get(name)
-    if module is None:
+    if module is None and name not in _MODULES:
         raise AttributeError(f"module 'ipcsys' has no attribute {name!r}")
     import importlib
 
+    if module is None:
+        return importlib.import_module(f"ipcsys.{name}")
     value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value
 
 
 def __dir__():
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_MODULES})

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "member/waits.h"
 #include "os/clock.h"
 
 /* A waiter looks this often whether its handle was closed meanwhile. */
@@ -328,7 +329,18 @@ int
 ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int64_t deadline)
 {
     closable job = {self, step, context};
-    return ips_wait_without_gil(closable_step, &job, deadline);
+    ips_waiting waiting = {.space = self->cell.space, .deadline = deadline};
+    if (self->place != NULL) {
+        const ips_object *file = ips_segment_object(self->place->home.segment);
+        waiting.file = ips_wait_file((const ips_header_shm *)file->base);
+        waiting.place = self->place->home.root;
+    } else {
+        ips_cell_wait_place(&self->cell, &waiting.file, &waiting.place);
+    }
+    ips_waiting_begin(&waiting);
+    int status = ips_wait_without_gil(closable_step, &job, deadline);
+    ips_waiting_end(&waiting);
+    return status;
 }
 
 /* --- pickling ------------------------------------------------------------ */

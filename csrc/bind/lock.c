@@ -2,9 +2,10 @@
 /* ipcsys.Lock: threading.Lock between processes, on the word of sync/lock.h. */
 #include "bind/cell.h"
 #include "os/clock.h"
+#include "os/process.h"
 #include "sync/lock.h"
 
-_Static_assert(sizeof(ips_lock_shm) <= sizeof ((ips_cell_shm *)0)->words, "a lock fits a cell");
+_Static_assert(sizeof(ips_traced_lock_shm) <= sizeof ((ips_cell_shm *)0)->words, "a lock fits a cell");
 
 /* acquire(False) asks for proof of the holder's death this often: proof costs
  * system calls, and the bell tells of most deaths without. */
@@ -14,6 +15,15 @@ static ips_lock_shm *
 lock_of(ips_cell_object *self)
 {
     return (ips_lock_shm *)self->shm;
+}
+
+/* We hold it: say which thread that is. */
+static void
+sign(void *words)
+{
+    /* relaxed: news for people. */
+    atomic_store_explicit(&((ips_traced_lock_shm *)words)->thread, ips_thread_ident(),
+                          memory_order_relaxed);
 }
 
 static int
@@ -73,6 +83,7 @@ acquire(ips_cell_object *self, int64_t deadline)
     if (ips_cell_is_quick(self)) {
         ips_owner me = ips_space_self(self->cell.space);
         if (me != IPS_NOBODY && ips_lock_try(lock_of(self), me)) {
+            sign(self->shm);
             Py_RETURN_TRUE;
         }
     }
@@ -80,6 +91,9 @@ acquire(ips_cell_object *self, int64_t deadline)
         return NULL;
     }
     int status = acquire_slow(self, deadline);
+    if (status >= 0) {
+        sign(self->cell.shm->words);
+    }
     ips_cell_leave(self);
     if (status >= 0) {
         Py_RETURN_TRUE;

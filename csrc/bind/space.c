@@ -6,7 +6,7 @@
  * the namespace below it: the argument, else $IPCSYS_NAMESPACE, else
  * "default".  The environment is read each time, at 50 ns, so that a change
  * of os.environ counts at once. */
-#include "bind/state.h"
+#include "bind/facts.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -144,54 +144,17 @@ ips_space_of(ips_state *state, PyObject *namespace_)
     return join(state, name, root);
 }
 
-/* Facts gathered without the GIL, and turned into objects after it. */
-typedef struct {
-    void *items;
-    size_t count, capacity, item_size;
-} facts_list;
-
-static int
-facts_append(facts_list *list, const void *item)
-{
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-        void *items = realloc(list->items, capacity * list->item_size);
-        if (items == NULL) {
-            return ips_fail(IPS_ENOMEM, "listing the namespace");
-        }
-        list->items = items;
-        list->capacity = capacity;
-    }
-    memcpy((char *)list->items + list->count++ * list->item_size, item, list->item_size);
-    return 0;
-}
-
-static PyObject *
-facts_build(ips_state *state, int status, facts_list *list, PyObject *(*build)(const void *item))
-{
-    PyObject *result = status < 0 ? ips_raise(state, status) : PyList_New(0);
-    for (size_t i = 0; result != NULL && i < list->count; i++) {
-        PyObject *item = build((char *)list->items + i * list->item_size);
-        if (item == NULL || PyList_Append(result, item) < 0) {
-            Py_CLEAR(result);
-        }
-        Py_XDECREF(item);
-    }
-    free(list->items);
-    return result;
-}
-
 static int
 visit_member(const ips_member_facts *facts, void *context)
 {
-    return facts_append((facts_list *)context, facts);
+    return ips_facts_append((ips_facts_list *)context, facts);
 }
 
 static PyObject *
 build_member(const void *item)
 {
     const ips_member_facts *facts = (const ips_member_facts *)item;
-    return Py_BuildValue("{s:K,s:I,s:K,s:i,s:N,s:d,s:O}",
+    return Py_BuildValue("{s:K,s:I,s:K,s:i,s:N,s:d,s:O,s:K}",
         "owner", (unsigned long long)facts->owner,
         "slot", (unsigned)ips_owner_slot(facts->owner),
         "generation", (unsigned long long)ips_owner_generation(facts->owner),
@@ -199,7 +162,8 @@ build_member(const void *item)
         "program", PyUnicode_DecodeUTF8(facts->name, (Py_ssize_t)strnlen(facts->name, sizeof facts->name),
                                         "replace"),
         "joined", (double)facts->joined_wall_clock / 1e9,
-        "bell", facts->has_bell ? Py_True : Py_False);
+        "bell", facts->has_bell ? Py_True : Py_False,
+        "main_ident", (unsigned long long)facts->main_ident);
 }
 
 typedef struct {
@@ -212,7 +176,7 @@ visit_object(const ips_object_facts *facts, void *context)
 {
     named_facts copy = {.facts = *facts};
     (void)snprintf(copy.name, sizeof copy.name, "%s", facts->name);
-    return facts_append((facts_list *)context, &copy);
+    return ips_facts_append((ips_facts_list *)context, &copy);
 }
 
 static const char *
@@ -240,30 +204,6 @@ build_object(const void *item)
         "users", (unsigned)copy->facts.users);
 }
 
-static void
-report_line(const char *line, void *context)
-{
-    facts_list *list = (facts_list *)context;
-    char copy[256];
-    (void)snprintf(copy, sizeof copy, "%s", line);
-    (void)facts_append(list, copy); /* no memory: one line less */
-}
-
-static PyObject *
-build_line(const void *item)
-{
-    const char *line = (const char *)item;
-    return PyUnicode_DecodeUTF8(line, (Py_ssize_t)strlen(line), "replace");
-}
-
-static PyObject *
-one_namespace(PyObject *args, PyObject *kwargs, const char *format)
-{
-    static char *names[] = {"namespace", NULL};
-    PyObject *namespace_ = Py_None;
-    return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &namespace_) ? namespace_ : NULL;
-}
-
 PyDoc_STRVAR(members_doc, "members($module, /, namespace=None)\n--\n\n"
     "The living members of a namespace, as dicts, oldest slot first.");
 
@@ -271,17 +211,17 @@ static PyObject *
 core_members(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     ips_state *state = ips_state_of_module(module);
-    PyObject *namespace_ = one_namespace(args, kwargs, "|O:members");
+    PyObject *namespace_ = ips_facts_namespace(args, kwargs, "|O:members");
     ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
     if (space == NULL) {
         return NULL;
     }
-    facts_list list = {.item_size = sizeof(ips_member_facts)};
+    ips_facts_list list = {.item_size = sizeof(ips_member_facts)};
     int status;
     Py_BEGIN_ALLOW_THREADS
     status = ips_space_each_member(space, visit_member, &list);
     Py_END_ALLOW_THREADS
-    return facts_build(state, status, &list, build_member);
+    return ips_facts_build(state, status, &list, build_member);
 }
 
 PyDoc_STRVAR(objects_doc, "objects($module, /, namespace=None)\n--\n\n"
@@ -291,17 +231,17 @@ static PyObject *
 core_objects(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     ips_state *state = ips_state_of_module(module);
-    PyObject *namespace_ = one_namespace(args, kwargs, "|O:objects");
+    PyObject *namespace_ = ips_facts_namespace(args, kwargs, "|O:objects");
     ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
     if (space == NULL) {
         return NULL;
     }
-    facts_list list = {.item_size = sizeof(named_facts)};
+    ips_facts_list list = {.item_size = sizeof(named_facts)};
     int status;
     Py_BEGIN_ALLOW_THREADS
     status = ips_object_each(space, visit_object, &list);
     Py_END_ALLOW_THREADS
-    return facts_build(state, status, &list, build_object);
+    return ips_facts_build(state, status, &list, build_object);
 }
 
 PyDoc_STRVAR(check_members_doc, "check_members($module, /, namespace=None)\n--\n\n"
@@ -311,23 +251,23 @@ static PyObject *
 core_check_members(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     ips_state *state = ips_state_of_module(module);
-    PyObject *namespace_ = one_namespace(args, kwargs, "|O:check_members");
+    PyObject *namespace_ = ips_facts_namespace(args, kwargs, "|O:check_members");
     ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
     if (space == NULL) {
         return NULL;
     }
-    facts_list list = {.item_size = 256};
+    ips_facts_list list = {.item_size = IPS_FACTS_LINE};
     int status;
     Py_BEGIN_ALLOW_THREADS
-    status = ips_space_check(space, report_line, &list);
+    status = ips_space_check(space, ips_facts_report, &list);
     Py_END_ALLOW_THREADS
     bool told = status == IPS_ECORRUPT && list.count > 0; /* the lines say it better */
-    return facts_build(state, told ? 0 : status, &list, build_line);
+    return ips_facts_build(state, told ? 0 : status, &list, ips_facts_line);
 }
 
 struct cells_job {
     ips_space *space;
-    facts_list *list;
+    ips_facts_list *list;
     ips_cells_stats stats;
 };
 
@@ -335,7 +275,7 @@ static int
 check_cells_step(void *context, int64_t deadline)
 {
     const struct cells_job *job = (const struct cells_job *)context;
-    return ips_cells_check(job->space, deadline, report_line, job->list);
+    return ips_cells_check(job->space, deadline, ips_facts_report, job->list);
 }
 
 PyDoc_STRVAR(check_cells_doc, "check_cells($module, /, namespace=None)\n--\n\n"
@@ -345,12 +285,12 @@ static PyObject *
 core_check_cells(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     ips_state *state = ips_state_of_module(module);
-    PyObject *namespace_ = one_namespace(args, kwargs, "|O:check_cells");
+    PyObject *namespace_ = ips_facts_namespace(args, kwargs, "|O:check_cells");
     ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
     if (space == NULL) {
         return NULL;
     }
-    facts_list list = {.item_size = 256};
+    ips_facts_list list = {.item_size = IPS_FACTS_LINE};
     struct cells_job job = {space, &list, {0, 0, 0}};
     int status = ips_wait_without_gil(check_cells_step, &job, IPS_FOREVER);
     if (status == IPS_EINTR) {
@@ -358,7 +298,7 @@ core_check_cells(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     bool told = status == IPS_ECORRUPT && list.count > 0;
-    return facts_build(state, told ? 0 : status, &list, build_line);
+    return ips_facts_build(state, told ? 0 : status, &list, ips_facts_line);
 }
 
 static int
@@ -375,7 +315,7 @@ static PyObject *
 core_cells(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     ips_state *state = ips_state_of_module(module);
-    PyObject *namespace_ = one_namespace(args, kwargs, "|O:cells");
+    PyObject *namespace_ = ips_facts_namespace(args, kwargs, "|O:cells");
     ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
     if (space == NULL) {
         return NULL;
@@ -397,7 +337,7 @@ static PyObject *
 core_sweep(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     ips_state *state = ips_state_of_module(module);
-    PyObject *namespace_ = one_namespace(args, kwargs, "|O:sweep");
+    PyObject *namespace_ = ips_facts_namespace(args, kwargs, "|O:sweep");
     ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
     if (space == NULL) {
         return NULL;
@@ -448,7 +388,7 @@ static PyObject *
 core_folder(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     char folder[PATH_MAX];
-    PyObject *namespace_ = one_namespace(args, kwargs, "|O:folder");
+    PyObject *namespace_ = ips_facts_namespace(args, kwargs, "|O:folder");
     ips_state *state = ips_state_of_module(module);
     const char *name = namespace_ == NULL ? NULL : namespace_of(state, namespace_);
     if (name == NULL || folder_of(state, name, folder) < 0) {
@@ -464,7 +404,7 @@ static PyObject *
 core_owner(PyObject *module, PyObject *args, PyObject *kwargs)
 {
     ips_state *state = ips_state_of_module(module);
-    PyObject *namespace_ = one_namespace(args, kwargs, "|O:owner");
+    PyObject *namespace_ = ips_facts_namespace(args, kwargs, "|O:owner");
     ips_space *space = namespace_ == NULL ? NULL : ips_space_of(state, namespace_);
     if (space == NULL) {
         return NULL;

@@ -89,6 +89,7 @@ const char *ips_name_of(ips_state *state, PyObject *name);
 int ips_add_errors(PyObject *module, ips_state *state);
 int ips_add_space(PyObject *module, ips_state *state);
 int ips_add_lock(PyObject *module, ips_state *state);
+int ips_add_locks(PyObject *module, ips_state *state);
 int ips_add_event(PyObject *module, ips_state *state);
 int ips_add_value(PyObject *module, ips_state *state);
 int ips_add_message(PyObject *module, ips_state *state);

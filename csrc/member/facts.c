@@ -22,6 +22,7 @@ read_facts(ips_space *space, uint32_t index, ips_member_facts *out)
         .joined_wall_clock = slot->joined_wall_clock,
         /* relaxed: for people. */
         .has_bell = atomic_load_explicit(&slot->bell, memory_order_relaxed) != 0,
+        .main_ident = atomic_load_explicit(&slot->main_ident, memory_order_relaxed),
     };
     memcpy(out->name, slot->name, sizeof out->name);
     out->name[sizeof out->name - 1] = '\0';

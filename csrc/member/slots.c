@@ -305,6 +305,8 @@ ips_slot_tend_bell(ips_space *space)
         atomic_load_explicit(&space->identity->bell_hung, memory_order_relaxed) != 0) {
         return;
     }
+    /* relaxed: for people. */
+    atomic_store_explicit(&space->own_page->main_ident, ips_thread_ident(), memory_order_relaxed);
     ips_bell_node *node = bell_node(space);
     if (((uintptr_t)&node->next - (uintptr_t)&space->own_page->bell) != 32) {
         return;
@@ -339,9 +341,13 @@ ips_slot_claim(ips_space *space, ips_owner *out)
     slot->process = space->self;
     slot->joined_wall_clock = ips_wall_clock();
     ips_program_name(slot->name, sizeof slot->name);
-    /* relaxed: both are published by the state store below. */
+    /* relaxed: all of them are published by the state store below. */
     atomic_store_explicit(&slot->bell, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->clearer, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->main_ident, 0, memory_order_relaxed);
+    for (uint32_t i = 0; i < IPS_SLOT_WAITS; i++) { /* what the last tenant waited for */
+        atomic_store_explicit(&slot->waits[i].since, 0, memory_order_relaxed);
+    }
     ips_slot_tend_bell(space);
     /* release: pairs with the acquire loads of state in member/proof.c. */
     atomic_store_explicit(&slot->state, IPS_SLOT_STATE(generation, IPS_SLOT_ALIVE),

@@ -54,6 +54,24 @@ typedef struct {
     uint8_t reserved2[IPS_SLOT_PAGE - 1024 - IPS_MAX_SLOTS / 8];
 } ips_members_shm;
 
+/* What one parked thread of the member waits for: news for people, which
+ * nothing in the core relies on.  Written by that thread alone, after it
+ * claimed the record by setting `since` from 0 to 1; `since` last of all.
+ * Killed anywhere, its member's page is nobody's and the records go with it. */
+typedef struct {
+    _Atomic uint64_t since;        /* 0: CLOCK_MONOTONIC ns; 0 free, 1 being written */
+    _Atomic uint64_t file;         /* 8: of the object waited for, see member/waits.h */
+    _Atomic uint64_t place;        /* 16 */
+    _Atomic uint64_t deadline;     /* 24: INT64_MAX where there is none */
+    _Atomic uint64_t holder;       /* 32: the owner id it found there when it last parked */
+    _Atomic uint64_t holder_since; /* 40: when it first found that one */
+    _Atomic uint64_t ident;        /* 48: of the thread, see ips_thread_ident */
+    _Atomic uint32_t thread;       /* 56: the kernel's number of it */
+    uint32_t reserved;
+} ips_wait_shm;
+
+#define IPS_SLOT_WAITS 32u /* threads that wait beyond these are not listed */
+
 typedef struct {
     _Atomic uint64_t state;     /* 0: generation << 8 | phase */
     _Atomic uint64_t freed_at;  /* 8: free_clock at the last freeing */
@@ -61,15 +79,21 @@ typedef struct {
     ips_process_id process;     /* 24: written before state says ALIVE */
     int64_t joined_wall_clock;  /* 48 */
     char name[32];              /* 56 */
-    uint8_t reserved[IPS_SLOT_PAGE - 88 - 24];
+    _Atomic uint64_t main_ident; /* 88: of the main thread once it came by, else 0: for people */
+    uint8_t reserved[1024 - 96];
+    ips_wait_shm waits[IPS_SLOT_WAITS]; /* 1024: member/waits.h */
+    uint8_t reserved2[IPS_SLOT_PAGE - 24 - 1024 - IPS_SLOT_WAITS * 64];
     _Atomic uint32_t bell;      /* 4072: tid | WATCHED; RANG by the kernel; 0 none */
-    uint8_t reserved2[20];
+    uint8_t reserved3[20];
 } ips_slot_shm;
 
 _Static_assert(sizeof(ips_members_shm) == IPS_SLOT_PAGE, "byte map above");
 _Static_assert(sizeof(ips_slot_shm) == IPS_SLOT_PAGE, "byte map above");
 _Static_assert(offsetof(ips_members_shm, async_wanted) == 1024, "byte map above");
 _Static_assert(offsetof(ips_slot_shm, process) == 24, "byte map above");
+_Static_assert(sizeof(ips_wait_shm) == 64, "byte map above");
+_Static_assert(offsetof(ips_wait_shm, thread) == 56, "byte map above");
+_Static_assert(offsetof(ips_slot_shm, waits) == 1024, "byte map above");
 _Static_assert(offsetof(ips_slot_shm, bell) == IPS_SLOT_PAGE - 24, "24 + 8 = 32, the bell's distance");
 
 #define IPS_SLOT_STATE(generation, phase) ((uint64_t)(generation) << 8 | (uint64_t)(phase))

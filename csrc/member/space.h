@@ -55,6 +55,7 @@ typedef struct {
     int64_t joined_wall_clock; /* ns since 1970 */
     char name[32];             /* the program's name, NUL-terminated */
     bool has_bell;
+    uint64_t main_ident;       /* ips_thread_ident of its main thread, 0 unknown */
 } ips_member_facts;
 
 /* Call `visit` for each living member, oldest slot first. */

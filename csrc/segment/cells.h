@@ -126,6 +126,23 @@ IPS_MUST_CHECK int ips_cells_stats_of(ips_space *space, int64_t deadline, ips_ce
 IPS_MUST_CHECK int ips_cells_check(ips_space *space, int64_t deadline,
     void (*report)(const char *line, void *context), void *context);
 
+/* How others call the cell (member/waits.h). */
+void ips_cell_wait_place(const ips_cell *cell, uint64_t *file, uint64_t *place);
+
+/* A copy of a cell as it was at one moment or another, taken without any lock:
+ * for people who look. */
+typedef struct {
+    uint32_t type;   /* enum ips_cell_type */
+    uint32_t index;  /* in the pool; 0 for a named one */
+    uint64_t file, place;
+    uint64_t words[4];
+} ips_cell_facts;
+/* Of the named cell; IPS_ENOENT, IPS_EFORMAT where it is none. */
+IPS_MUST_CHECK int ips_cell_peek(ips_space *space, const char *name, ips_cell_facts *out);
+/* Of each unnamed cell that somebody uses. */
+IPS_MUST_CHECK int ips_cells_each(ips_space *space,
+    int (*visit)(const ips_cell_facts *facts, void *context), void *context);
+
 const char *ips_cell_type_name(uint32_t type);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <limits.h>
 
+#include "member/waits.h"
 #include "os/clock.h"
 #include "os/futex.h"
 
@@ -33,6 +34,7 @@ ips_eventcount_wait(ips_eventcount_shm *event, uint32_t key, ips_space *space, i
         return IPS_ETIMEOUT;
     }
     ips_space_tend(space);
+    ips_waiting_park(space, watched);
     int64_t until = deadline - now < BOUND_NS ? deadline : now + BOUND_NS;
     ips_bell bell = {NULL, 0};
     if (watched != IPS_NOBODY) {

@@ -4,6 +4,7 @@
 #include "sync/lock.h"
 
 #include "base/atomics.h"
+#include "member/waits.h"
 #include "os/clock.h"
 #include "os/futex.h"
 
@@ -131,6 +132,7 @@ park(waiter *w, uint64_t seen)
     bool unproven = bell.word == NULL && ips_member_rang(w->space, owner);
     int64_t until = ips_now() + next_nap(w, unproven);
     until = until < w->deadline ? until : w->deadline;
+    ips_waiting_park(w->space, owner);
     w->parked = true;
     int status = bell.word == NULL
                      ? ips_futex_wait(futex_of(w->lock), (uint32_t)seen, until)

@@ -31,6 +31,16 @@ typedef struct {
 
 _Static_assert(sizeof(ips_lock_shm) == 8, "the futex is the low half of one word");
 
+/* A lock of the public kind: beside the word, for people who look, the thread
+ * that took it last (ips_thread_ident; stored after the word, so it may be the
+ * former holder's for an instant, or for ever after a death in between). */
+typedef struct {
+    ips_lock_shm lock;
+    _Atomic uint64_t thread;
+} ips_traced_lock_shm;
+
+_Static_assert(sizeof(ips_traced_lock_shm) == 16, "the thread stands behind the word");
+
 #define IPS_LOCK_ABANDONED (UINT64_C(1) << 30)
 #define IPS_LOCK_WAITERS (UINT64_C(1) << 31)
 

@@ -4,6 +4,7 @@
     main       runs a command and turns failures into one sentence and a status
     output     tables, JSON and the units they are written in
     ls         who is there and what lies there
+    locks      who holds what, who waits for it, and who waits for each other
     rm         removes names
     check      looks whether shared bytes keep their own rules
     bench      measures, beside the rivals

@@ -10,6 +10,7 @@ import click
 from ipcsys.cli.bench import bench
 from ipcsys.cli.check import check
 from ipcsys.cli.demo import demo
+from ipcsys.cli.locks import locks
 from ipcsys.cli.ls import ls
 from ipcsys.cli.output import printable
 from ipcsys.cli.rm import rm
@@ -31,7 +32,7 @@ def ipcsys(context):
         context.exit(USAGE)
 
 
-for _command in (bench, check, demo, ls, rm, version):
+for _command in (bench, check, demo, locks, ls, rm, version):
     ipcsys.add_command(_command)
 
 

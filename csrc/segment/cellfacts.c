@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cells as people see them: copies, taken while others go on. */
+#include <string.h>
+
+#include "member/waits.h"
+#include "os/file.h"
+#include "segment/cellpool.h"
+
+void
+ips_cell_wait_place(const ips_cell *cell, uint64_t *file, uint64_t *place)
+{
+    bool named = cell->object != NULL;
+    *file = named ? ips_wait_file((const ips_header_shm *)cell->object->base) : 0;
+    *place = named ? 0 : cell->index;
+}
+
+typedef struct {
+    ips_header_shm header;
+    ips_cell_shm cell;
+} cell_file;
+
+int
+ips_cell_peek(ips_space *space, const char *name, ips_cell_facts *out)
+{
+    int fd;
+    ips_file_facts file;
+    cell_file copy;
+    int status = ips_file_open(ips_space_dir(space), name, &fd, &file);
+    if (status < 0) {
+        return status;
+    }
+    status = ips_file_read(fd, &copy, sizeof copy, 0);
+    ips_file_close(fd);
+    if (status < 0) {
+        return status;
+    }
+    if (memcmp(copy.header.magic, IPS_MAGIC, sizeof copy.header.magic) != 0 ||
+        copy.header.kind != IPS_KIND_CELL) {
+        return ips_fail(IPS_EFORMAT, "'%s' is not one of the primitives", name);
+    }
+    *out = (ips_cell_facts){.type = copy.cell.type, .file = ips_wait_file(&copy.header)};
+    memcpy(out->words, (const void *)&copy.cell, sizeof out->words);
+    return IPS_OK;
+}
+
+int
+ips_cells_each(ips_space *space, int (*visit)(const ips_cell_facts *facts, void *context),
+               void *context)
+{
+    ips_cell_pool *pool;
+    int result = ips_pool_of(space, false, &pool);
+    if (result < 0 || pool == NULL) {
+        return result;
+    }
+    uint32_t cells = pool->shm->fresh_cell;
+    cells = cells < ips_pool_cells_backed(pool) ? cells : ips_pool_cells_backed(pool);
+    for (uint32_t i = 0; i < cells && result == 0; i++) {
+        const ips_cell_shm *cell = ips_pool_cell(pool, i);
+        ips_cell_facts facts = {.type = cell->type, .index = i, .place = i};
+        if (facts.type == IPS_CELL_FREE) {
+            continue;
+        }
+        for (size_t word = 0; word < sizeof facts.words / sizeof facts.words[0]; word++) {
+            /* relaxed: news; the words need not belong together. */
+            facts.words[word] = atomic_load_explicit(&cell->words[word], memory_order_relaxed);
+        }
+        result = visit(&facts, context);
+    }
+    return result;
+}

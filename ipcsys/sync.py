@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds what, who waits for it, and who waits for each other.
+
+    who_holds   the holder of one named primitive
+    locks       every primitive of a namespace that one can wait for
+    cycles      threads that wait for each other, so that none ever goes on
+
+All of it is news: read while others go on, taken from nobody, and a moment old
+when it arrives.  A wait is known once its thread has parked, some ten
+microseconds after it began, and only the first 32 parked threads of a process
+are told of.  The command `ipcsys locks` prints the same.
+"""
+
+import time
+from dataclasses import dataclass
+
+from ipcsys import _core
+from ipcsys.errors import NotFound
+
+__all__ = ["Cycle", "Holder", "LockFacts", "Waiter", "cycles", "locks", "who_holds"]
+
+_SECOND_LOOK = 0.03  # seconds: what still stands then was no moment between two steps
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that has a primitive, or a part of it.
+
+    `thread` is the kernel's number of the thread that took it (as in `ps -T`),
+    and `ident` what threading.get_ident() said there; either is None where it
+    is not known.  `pid` is None where the holder is dead: then the next one to
+    ask gets what it left.  `seconds` is how long it is known to have had it,
+    None where nobody waits, as only those who wait look at the clock.
+    """
+
+    owner: int
+    pid: int | None
+    program: str
+    thread: int | None = None
+    ident: int | None = None
+    seconds: float | None = None
+
+    @property
+    def alive(self):
+        """False where the holder is dead."""
+        return self.pid is not None
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """A thread that is parked: for `seconds` already, and for `left` more at
+    most (None: for ever)."""
+
+    owner: int
+    pid: int | None
+    program: str
+    thread: int
+    ident: int
+    seconds: float
+    left: float | None
+
+
+@dataclass(frozen=True)
+class LockFacts:
+    """One primitive: a named one, or the unnamed one with this index.
+
+    `state` says in a word how it stands.  `abandoned`: its last holder died
+    with it; either nobody took it since, or the present holder knows.
+    """
+
+    name: str | None
+    index: int | None
+    kind: str
+    state: str
+    abandoned: bool
+    holders: tuple[Holder, ...] = ()
+    waiters: tuple[Waiter, ...] = ()
+
+    @property
+    def label(self):
+        """The name, or the kind and number of one that has none."""
+        return self.name if self.name is not None else f"{self.kind} #{self.index}"
+
+    @property
+    def idle(self):
+        """True where nobody has it and nobody waits for it."""
+        return not self.holders and not self.waiters
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """Threads of which each waits for what the next one holds, and the last
+    for what the first holds: (waiter, what it waits for) of each.
+
+    `certain` is false where it is not known which thread of a process is the
+    holder, or where somebody outside the cycle has a part of the same thing.
+    """
+
+    steps: tuple[tuple[Waiter, LockFacts], ...]
+    certain: bool
+
+    @property
+    def for_ever(self):
+        """True where no wait of it has a timeout."""
+        return all(waiter.left is None for waiter, _lock in self.steps)
+
+    def __str__(self):
+        lines = []
+        for number, (waiter, lock) in enumerate(self.steps):
+            following = self.steps[(number + 1) % len(self.steps)][0]
+            who = f"{waiter.program} (pid {waiter.pid}, thread {waiter.thread})"
+            whose = (
+                "it holds itself"
+                if len(self.steps) == 1
+                else f"pid {following.pid}, thread {following.thread} holds"
+            )
+            lines.append(f"{who} waits for {lock.label}, which {whose}")
+        return "; ".join(lines)
+
+
+class _Look:
+    """One look at a namespace."""
+
+    def __init__(self, namespace):
+        self._waits = _core.waits(namespace)
+        found = _core.locks(namespace)
+        # Members after the rest: whoever is named above and missing here is dead.
+        self._members = {member["owner"]: member for member in _core.members(namespace)}
+        self._tids = {(wait["owner"], wait["ident"]): wait["thread"] for wait in self._waits}
+        for owner, member in self._members.items():
+            if member["main_ident"]:
+                self._tids[owner, member["main_ident"]] = member["pid"]
+        at = {}
+        for wait in self._waits:
+            at.setdefault((wait["file"], wait["place"]), []).append(wait)
+        self.locks = [self._facts(facts, at) for facts in found]
+        self._by_place = {
+            (facts["file"], facts["place"]): lock
+            for facts, lock in zip(found, self.locks, strict=True)
+        }
+
+    def _who(self, owner):
+        member = self._members.get(owner)
+        return (member["pid"], member["program"]) if member else (None, "")
+
+    def _holder(self, owner, ident, waits):
+        pid, program = self._who(owner)
+        known = [wait["holder_seconds"] for wait in waits if wait["holder"] == owner]
+        return Holder(
+            owner=owner, pid=pid, program=program, thread=self._tids.get((owner, ident)),
+            ident=ident or None, seconds=max(known, default=None),
+        )  # fmt: skip
+
+    def waiter(self, wait):
+        pid, program = self._who(wait["owner"])
+        return Waiter(
+            owner=wait["owner"], pid=pid, program=program, thread=wait["thread"],
+            ident=wait["ident"], seconds=wait["seconds"], left=wait["left"],
+        )  # fmt: skip
+
+    def _facts(self, facts, at):
+        waits = at.get((facts["file"], facts["place"]), [])
+        holders = tuple(self._holder(*pair, waits) for pair in facts["holders"])
+        dead = any(not holder.alive for holder in holders)
+        return LockFacts(
+            name=facts["name"], index=facts["index"], kind=facts["kind"],
+            state="left by the dead" if dead else facts["state"],
+            abandoned=facts["abandoned"] or dead,
+            holders=holders,
+            waiters=tuple(map(self.waiter, sorted(waits, key=lambda wait: wait["since"]))),
+        )  # fmt: skip
+
+    # --- who waits for whom ---------------------------------------------------
+
+    def _next(self, wait):
+        """The waits of those who hold what this one waits for, and of each
+        whether it is sure to be in the way."""
+        lock = self._by_place.get((wait["file"], wait["place"]))
+        holders = lock.holders if lock else ()
+        for holder in holders:
+            for other in self._waits:
+                if other["owner"] == holder.owner and holder.ident in (None, other["ident"]):
+                    yield other, holder.ident is not None and len(holders) == 1
+
+    def cycles(self):
+        """{key: Cycle}; a key names the waits and is the same in every look."""
+        found, done = {}, set()
+        for first in self._waits:
+            # The way to where we are: (wait, was it sure, what is still to follow).
+            path = [] if _key(first) in done else [(first, True, self._next(first))]
+            while path:
+                following, sure = next(path[-1][2], (None, True))
+                if following is None:
+                    done.add(_key(path.pop()[0]))
+                    continue
+                keys = [_key(wait) for wait, _sure, _rest in path]
+                if _key(following) in keys:
+                    start = keys.index(_key(following))
+                    ring = path[start:]
+                    certain = sure and all(step[1] for step in ring[1:])
+                    found.setdefault(frozenset(keys[start:]), self._cycle(ring, certain))
+                elif _key(following) not in done:
+                    path.append((following, sure, self._next(following)))
+        return found
+
+    def _cycle(self, ring, certain):
+        return Cycle(
+            tuple(
+                (self.waiter(wait), self._by_place[wait["file"], wait["place"]])
+                for wait, _sure, _rest in ring
+            ),
+            certain,
+        )
+
+
+def _key(wait):
+    return wait["owner"], wait["thread"], wait["since"]
+
+
+def _look_for_cycles(look, namespace):
+    """Cycles that stand in this look and in one a moment later."""
+    first = look.cycles()
+    if not first:
+        return []
+    time.sleep(_SECOND_LOOK)
+    second = _Look(namespace).cycles()
+    return [cycle for key, cycle in second.items() if key in first]
+
+
+def locks(namespace=None):
+    """Every primitive of a namespace that one can wait for, as LockFacts.
+
+    The named ones first, then those without a name by index.  Locks that
+    stand in a segment are not among them.  Raises InvalidName.
+    """
+    return _Look(namespace).locks
+
+
+def cycles(namespace=None):
+    """Threads that wait for each other, as a list of Cycle, empty as a rule.
+
+    A thread that waits for a Lock it holds itself is a cycle of one.  Takes
+    30 ms where something looks like a cycle: it is told only if it still
+    stands then.
+    """
+    return _look_for_cycles(_Look(namespace), namespace)
+
+
+def survey(namespace=None):
+    """locks() and cycles() of one look, for the command line."""
+    look = _Look(namespace)
+    return look.locks, _look_for_cycles(look, namespace)
+
+
+def who_holds(name, namespace=None):
+    """The Holder of the primitive of that name, None where nobody has it.
+
+    What a dead process left counts as free: the next one to ask gets it.
+    Where several have a part, as with a Semaphore, it is one of them; `locks`
+    tells all.  Raises NotFound where no primitive has the name.
+    """
+    for lock in locks(namespace):
+        if lock.name == name:
+            return next((holder for holder in lock.holders if holder.alive), None)
+    raise NotFound(f"there is no primitive {name!r} in {_core.folder(namespace)}")

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds what and who waits for whom, within one process and from made-up looks."""
+
+import json
+import os
+import threading
+
+import pytest
+from child import until
+
+import ipcsys
+from ipcsys import Event, Lock, _core, sync
+from ipcsys.cli import main
+
+
+def find(label):
+    (found,) = [lock for lock in sync.locks() if lock.label == label]
+    return found
+
+
+def test_who_holds_names_the_process_and_the_thread():
+    lock = Lock(name="door")
+    assert sync.who_holds("door") is None
+    with lock:
+        holder = sync.who_holds("door")
+        assert (holder.pid, holder.thread) == (os.getpid(), os.getpid())
+        assert holder.ident == threading.get_ident() and holder.alive
+        assert holder.program and holder.seconds is None
+    assert sync.who_holds("door") is None
+
+
+def test_a_thread_that_is_not_the_main_one_is_told_by_its_ident():
+    lock, idents = Lock(name="door"), []
+
+    def take():
+        lock.acquire()
+        idents.append(threading.get_ident())
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    holder = sync.who_holds("door")
+    assert holder.ident == idents[0] and holder.thread is None
+
+
+def test_a_missing_name_and_a_bad_namespace_are_refused():
+    with pytest.raises(ipcsys.NotFound, match="no primitive 'nobody'"):
+        sync.who_holds("nobody")
+    with pytest.raises(ipcsys.InvalidName):
+        sync.who_holds("door", namespace="../up")
+    ipcsys.AtomicInt(name="number").close()
+    with pytest.raises(ipcsys.NotFound):
+        sync.who_holds("number")
+
+
+def test_another_namespace_is_looked_at_when_it_is_asked_for():
+    with Lock(name="door", namespace="elsewhere"):
+        assert sync.who_holds("door", namespace="elsewhere").pid == os.getpid()
+        assert sync.locks() == []
+
+
+def test_unnamed_locks_have_a_number_and_events_a_state():
+    lock, event = Lock(), Event(name="bell")
+    lock.acquire()
+    (pooled,) = [facts for facts in sync.locks() if facts.name is None]
+    assert (pooled.kind, pooled.state, pooled.abandoned) == ("Lock", "held", False)
+    assert pooled.label == f"Lock #{pooled.index}" and not pooled.idle
+    assert find("bell").state == "clear" and find("bell").idle
+    event.set()
+    assert find("bell").state == "set"
+    lock.release()
+    assert find(pooled.label).state == "free"
+
+
+def waiting(*objects_and_calls):
+    threads = [threading.Thread(target=call) for call in objects_and_calls]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_waiters_are_listed_with_their_thread_time_and_timeout():
+    lock, event = Lock(name="door"), Event(name="bell")
+    lock.acquire()
+    idents = {}
+
+    def wait_for_lock():
+        idents["door"] = threading.get_ident(), threading.get_native_id()
+        assert lock.acquire(timeout=30)
+        lock.release()
+
+    threads = waiting(wait_for_lock, event.wait)
+    until(lambda: find("door").waiters and find("bell").waiters)
+    (waiter,) = find("door").waiters
+    assert (waiter.ident, waiter.thread) == idents["door"] and waiter.pid == os.getpid()
+    assert 0 <= waiter.seconds < 20 and 10 < waiter.left <= 30
+    (holder,) = find("door").holders
+    assert 0 <= holder.seconds <= waiter.seconds + 1
+    (listener,) = find("bell").waiters
+    assert listener.left is None and find("bell").holders == ()
+    lock.release()
+    event.set()
+    for thread in threads:
+        thread.join(10)
+    assert find("door").waiters == find("bell").waiters == () and _core.waits() == []
+
+
+def test_a_wait_that_ends_by_timeout_leaves_no_record():
+    lock = Lock()
+    lock.acquire()
+    assert not lock.acquire(timeout=0.05)
+    assert not Event().wait(0.05)
+    assert _core.waits() == []
+
+
+def test_more_waiting_threads_than_there_are_records_do_no_harm():
+    event = Event(name="bell")
+    threads = waiting(*[event.wait] * 40)
+    until(lambda: len(find("bell").waiters) == 32)
+    event.set()
+    for thread in threads:
+        thread.join(10)
+    assert _core.waits() == []
+
+
+def test_a_thread_that_waits_for_its_own_lock_is_a_cycle_of_one():
+    lock = Lock(name="door")
+
+    def twice():
+        lock.acquire()
+        lock.acquire()
+
+    (thread,) = waiting(twice)
+    until(lambda: find("door").waiters)
+    (cycle,) = sync.cycles()
+    assert cycle.certain and cycle.for_ever
+    ((waiter, lock_facts),) = cycle.steps
+    assert lock_facts.name == "door" and waiter.thread == thread.native_id
+    assert "waits for door, which it holds itself" in str(cycle)
+    lock.release()
+    thread.join(10)
+    assert sync.cycles() == []
+
+
+def test_a_wait_for_another_thread_of_the_process_is_no_cycle():
+    lock = Lock(name="door")
+    lock.acquire()
+    (thread,) = waiting(lock.acquire)
+    until(lambda: find("door").waiters)
+    assert sync.cycles() == []
+    lock.release()
+    thread.join(10)
+
+
+def test_two_threads_that_wait_for_each_other_are_a_cycle_of_two(capsys):
+    first, second, both = Lock(name="first"), Lock(name="second"), threading.Barrier(2)
+
+    def cross(one, other, seconds):
+        with one:
+            both.wait()
+            other.acquire(timeout=seconds)
+
+    threads = waiting(lambda: cross(first, second, -1), lambda: cross(second, first, 60))
+    until(lambda: len(_core.waits()) == 2)
+    (cycle,) = sync.cycles()
+    assert len(cycle.steps) == 2 and cycle.certain and not cycle.for_ever
+    assert {lock.name for _waiter, lock in cycle.steps} == {"first", "second"}
+    assert main(["locks", "--json"]) == 1
+    (shown,) = json.loads(capsys.readouterr().out)["cycles"]
+    assert [step["waits_for"] for step in shown["steps"]] in (
+        ["first", "second"], ["second", "first"],
+    )  # fmt: skip
+    assert main(["locks"]) == 1
+    out = capsys.readouterr().out
+    assert "2 threads wait for each other; a timeout will end it:" in out
+    first.release()  # whoever waits for it goes on, and then the other
+    for thread in threads:
+        thread.join(10)
+
+
+def test_locks_shows_named_ones_and_busy_ones_and_counts_the_rest(capsys):
+    keep = [Lock() for _ in range(5)]
+    keep[2].acquire()
+    Lock(name="door")
+    assert main(["locks"]) == 0
+    out = capsys.readouterr().out
+    assert "door" in out and "Lock #2" in out and "Lock #1" not in out
+    assert "And 4 without a name" in out
+    assert main(["locks", "--all"]) == 0
+    assert "Lock #1" in capsys.readouterr().out
+
+
+def test_locks_as_json(capsys, namespace_folder):
+    lock = Lock(name="door")
+    lock.acquire()
+    assert main(["locks", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"folder", "locks", "cycles", "hidden"}
+    assert (found["folder"], found["cycles"], found["hidden"]) == (namespace_folder, [], 0)
+    (door,) = found["locks"]
+    (holder,) = door.pop("holders")
+    assert door == {
+        "name": "door", "index": None, "kind": "Lock", "state": "held", "abandoned": False,
+        "waiters": [],
+    }  # fmt: skip
+    assert set(holder) == {"owner", "pid", "program", "thread", "ident", "seconds"}
+
+
+def test_locks_of_an_empty_namespace_says_so(capsys):
+    assert main(["locks"]) == 0
+    assert "Nothing in" in capsys.readouterr().out
+    assert main(["locks", "--namespace", "../up", "--json"]) == 1
+    assert json.loads(capsys.readouterr().err)["error"] == "InvalidName"
+
+
+# --- looks that are made up -----------------------------------------------------
+
+
+def member(owner):
+    return {"owner": owner, "pid": 1000 + owner, "program": "p", "main_ident": 0}
+
+
+def wait(owner, ident, place, **facts):
+    return {
+        "owner": owner, "thread": ident, "ident": ident, "file": 0, "place": place, "since": 1,
+        "seconds": 1.0, "left": None, "holder": 0, "holder_seconds": 0.0, **facts,
+    }  # fmt: skip
+
+
+def held(place, *holders, **facts):
+    return {
+        "name": f"l{place}", "index": None, "kind": "Lock", "state": "held", "file": 0,
+        "place": place, "holders": list(holders), "abandoned": False, **facts,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    def make(waits, locks, owners):
+        monkeypatch.setattr(_core, "waits", lambda namespace: waits)
+        monkeypatch.setattr(_core, "locks", lambda namespace: locks)
+        monkeypatch.setattr(_core, "members", lambda namespace: list(map(member, owners)))
+        return sync.cycles()
+
+    return make
+
+
+def test_a_ring_of_three_is_one_cycle_wherever_one_begins(made_up):
+    waits = [wait(9, 9, 1)] + [wait(owner, owner, owner % 3 + 1) for owner in (1, 2, 3)]
+    locks = [held(place, (place, place)) for place in (1, 2, 3)]
+    (cycle,) = made_up(waits, locks, (1, 2, 3, 9))
+    assert len(cycle.steps) == 3 and cycle.certain
+
+
+def test_where_the_holders_thread_is_unknown_the_cycle_is_not_certain(made_up):
+    waits = [wait(1, 1, 2), wait(2, 5, 1)]
+    (cycle,) = made_up(waits, [held(1, (1, 1)), held(2, (2, 0))], (1, 2))
+    assert not cycle.certain
+
+
+def test_one_of_several_holders_is_not_certain_either(made_up):
+    waits = [wait(1, 1, 2), wait(2, 2, 1)]
+    (cycle,) = made_up(waits, [held(1, (1, 1)), held(2, (2, 2), (3, 3))], (1, 2, 3))
+    assert not cycle.certain
+
+
+def test_a_long_chain_without_end_is_no_cycle(made_up):
+    waits = [wait(owner, owner, owner + 1) for owner in range(1, 3000)]
+    locks = [held(place, (place, place)) for place in range(1, 3002)]
+    assert made_up(waits, locks, range(1, 3002)) == []
+
+
+def test_a_cycle_that_is_gone_at_the_second_look_is_not_told(made_up, monkeypatch):
+    looks = iter([[wait(1, 1, 1)], []])
+    locks = [held(1, (1, 1))]
+    monkeypatch.setattr(_core, "waits", lambda namespace: next(looks))
+    monkeypatch.setattr(_core, "locks", lambda namespace: locks)
+    monkeypatch.setattr(_core, "members", lambda namespace: [member(1)])
+    assert sync.cycles() == []
