@@ -246,8 +246,8 @@ integer_init(PyObject *object, PyObject *args, PyObject *kwargs)
         (argument != NULL && number_of(argument, &value) < 0)) {
         return -1;
     }
-    return ips_cell_object_open((ips_cell_object *)object, &where, IPS_CELL_ATOMIC_INT,
-        (uint64_t)value);
+    const uint64_t words[IPS_CELL_WORDS] = {(uint64_t)value};
+    return ips_cell_object_open((ips_cell_object *)object, &where, IPS_CELL_ATOMIC_INT, words);
 }
 
 static PyObject *

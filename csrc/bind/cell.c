@@ -22,7 +22,8 @@ static int
 make_step(void *context, int64_t deadline)
 {
     const opening *job = (const opening *)context;
-    return ips_cell_make(job->options->space, job->spec.type, job->spec.value, deadline, job->out);
+    return ips_cell_make(job->options->space, job->spec.type, job->spec.words, deadline,
+                         job->out);
 }
 
 static int
@@ -35,7 +36,7 @@ open_cell(const ips_options *options, ips_cell_spec spec, ips_cell *out)
         Py_END_ALLOW_THREADS
         return status;
     }
-    status = ips_cell_make(options->space, spec.type, spec.value, IPS_AT_ONCE, out);
+    status = ips_cell_make(options->space, spec.type, spec.words, IPS_AT_ONCE, out);
     if (status == IPS_EAGAIN) {
         opening job = {options, spec, out};
         status = ips_wait_without_gil(make_step, &job, IPS_FOREVER);
@@ -56,7 +57,7 @@ adopt(ips_cell_object *self, const ips_cell *cell)
 
 typedef struct {
     uint32_t type;
-    uint64_t value;
+    const uint64_t *words;
 } making;
 
 static int
@@ -71,17 +72,28 @@ make_stable(ips_segment *segment, void *context, ips_offset *root)
     if (words == NULL) {
         return ips_fail(IPS_ECORRUPT, "a stable cell lies outside the segment");
     }
-    /* relaxed: nobody can find the cell before the transaction is committed. */
-    atomic_store_explicit(words, job->value, memory_order_relaxed);
+    for (size_t i = 0; i < IPS_CELL_WORDS && job->words != NULL; i++) {
+        /* relaxed: nobody finds the cell before the transaction is committed. */
+        atomic_store_explicit(&words[i], job->words[i], memory_order_relaxed);
+    }
     return IPS_OK;
 }
 
 static uint32_t
 segment_type_of(enum ips_cell_type type)
 {
-    return type == IPS_CELL_LOCK ? IPS_TYPE_LOCK
-           : type == IPS_CELL_EVENT ? IPS_TYPE_EVENT
-                                    : IPS_TYPE_ATOMIC_INT;
+    static const uint8_t types[] = {
+        [IPS_CELL_LOCK] = IPS_TYPE_LOCK,
+        [IPS_CELL_EVENT] = IPS_TYPE_EVENT,
+        [IPS_CELL_ATOMIC_INT] = IPS_TYPE_ATOMIC_INT,
+        [IPS_CELL_RLOCK] = IPS_TYPE_RLOCK,
+        [IPS_CELL_SEMAPHORE] = IPS_TYPE_SEMAPHORE,
+        [IPS_CELL_BOUNDED_SEMAPHORE] = IPS_TYPE_BOUNDED_SEMAPHORE,
+        [IPS_CELL_CONDITION] = IPS_TYPE_CONDITION,
+        [IPS_CELL_BARRIER] = IPS_TYPE_BARRIER,
+        [IPS_CELL_RWLOCK] = IPS_TYPE_RWLOCK,
+    };
+    return types[type];
 }
 
 /* `place` becomes the object's, or is given up. */
@@ -89,8 +101,10 @@ static int
 adopt_place(ips_cell_object *self, ips_cell_place *place)
 {
     ips_segment *segment = place->home.segment;
-    void *words = ips_segment_at(segment, place->home.root, IPS_STABLE_SIZE);
-    if (words == NULL) {
+    ips_cell cell = {.shm = ips_segment_at(segment, place->home.root, IPS_STABLE_SIZE),
+                     .space = ips_segment_object(segment)->space};
+    ips_stable_wide(segment, place->home.root, place->type, place->home.name, &cell.wide);
+    if (cell.shm == NULL || (ips_stable_is_wide(place->type) && cell.wide.shm == NULL)) {
         ips_home_leave(&place->home);
         PyMem_Free(place);
         ips_state *state = ips_state_of_type(Py_TYPE(self));
@@ -101,7 +115,7 @@ adopt_place(ips_cell_object *self, ips_cell_place *place)
         return -1;
     }
     self->place = place;
-    adopt(self, &(ips_cell){(ips_cell_shm *)words, ips_segment_object(segment)->space, NULL, 0});
+    adopt(self, &cell);
     return 0;
 }
 
@@ -173,7 +187,7 @@ open_alone(ips_cell_object *self, ips_state *state, const ips_container_where *w
 
 int
 ips_cell_object_open(ips_cell_object *self, const ips_container_where *where,
-                     enum ips_cell_type type, uint64_t value)
+                     enum ips_cell_type type, const uint64_t words[IPS_CELL_WORDS])
 {
     ips_state *state = ips_state_of_type(Py_TYPE(self));
     if (state == NULL) {
@@ -183,9 +197,14 @@ ips_cell_object_open(ips_cell_object *self, const ips_container_where *where,
         PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: close() the object first");
         return -1;
     }
-    return where->segment == NULL || where->segment == Py_None
-               ? open_alone(self, state, where, (ips_cell_spec){.type = type, .value = value})
-               : open_inside(self, state, where, (making){segment_type_of(type), value});
+    if (where->segment != NULL && where->segment != Py_None) {
+        return open_inside(self, state, where, (making){segment_type_of(type), words});
+    }
+    ips_cell_spec spec = {.type = type};
+    if (words != NULL) {
+        memcpy(spec.words, words, sizeof spec.words);
+    }
+    return open_alone(self, state, where, spec);
 }
 
 int
@@ -199,7 +218,7 @@ ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs, enum ips_
                                         &where.segment)) {
         return -1;
     }
-    return ips_cell_object_open(self, &where, type, 0);
+    return ips_cell_object_open(self, &where, type, NULL);
 }
 
 /* --- closing ------------------------------------------------------------- */
@@ -209,7 +228,7 @@ give_up(ips_cell_object *self)
 {
     ips_cell cell = self->cell;
     ips_cell_place *place = self->place;
-    self->cell = (ips_cell){NULL, NULL, NULL, 0};
+    self->cell = (ips_cell){.shm = NULL};
     self->place = NULL;
     if (place != NULL) {
         ips_home_leave(&place->home);

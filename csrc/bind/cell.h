@@ -22,7 +22,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     void *shm;               /* the words; NULL before __init__ and once closed */
-    ips_cell cell;           /* in a segment: shm and space alone, and only its words */
+    ips_cell cell;           /* in a segment: shm, of which only the words, space and wide */
     ips_cell_place *place;   /* NULL but in a segment */
     _Atomic uint32_t inside; /* threads in a blocking call, and IPS_CELL_CLOSED */
     int64_t probed;          /* when a try without waiting last asked for proof of death */
@@ -67,10 +67,11 @@ ips_cell_is_quick(const ips_cell_object *self)
 int ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs,
                   enum ips_cell_type type);
 
-/* The same for a type with arguments of its own; `value` is the first word of
- * a new cell. */
+/* The same for a type with arguments of its own; `words` are those of a new
+ * cell (NULL: zeros).  Of a wide type, self->cell.wide is the body, in all
+ * three places. */
 int ips_cell_object_open(ips_cell_object *self, const ips_container_where *where,
-                         enum ips_cell_type type, uint64_t value);
+                         enum ips_cell_type type, const uint64_t words[IPS_CELL_WORDS]);
 
 /* Count this thread in, so that the cell stays while it works without the
  * GIL: false with Closed raised.  Then leave() once, with the GIL. */

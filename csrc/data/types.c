@@ -11,6 +11,18 @@ ips_type_name(uint32_t type)
         return "Lock";
     case IPS_TYPE_EVENT:
         return "Event";
+    case IPS_TYPE_RLOCK:
+        return "RLock";
+    case IPS_TYPE_SEMAPHORE:
+        return "Semaphore";
+    case IPS_TYPE_BOUNDED_SEMAPHORE:
+        return "BoundedSemaphore";
+    case IPS_TYPE_CONDITION:
+        return "Condition";
+    case IPS_TYPE_BARRIER:
+        return "Barrier";
+    case IPS_TYPE_RWLOCK:
+        return "RWLock";
     case IPS_TYPE_MAP:
         return "SharedMap";
     case IPS_TYPE_DEQUE:

@@ -29,11 +29,17 @@
 #include "segment/segment.h"
 
 /* Stable numbers: they stand in files.  1-15 single words, 16-31 what one
- * waits on, 32-63 containers. */
+ * waits on (from 24 on with a body), 32-63 containers. */
 enum ips_type {
     IPS_TYPE_ATOMIC_INT = 1,
     IPS_TYPE_LOCK = 16,
     IPS_TYPE_EVENT = 17,
+    IPS_TYPE_RLOCK = 18,
+    IPS_TYPE_SEMAPHORE = 24,
+    IPS_TYPE_BOUNDED_SEMAPHORE = 25,
+    IPS_TYPE_CONDITION = 26,
+    IPS_TYPE_BARRIER = 27,
+    IPS_TYPE_RWLOCK = 28,
     IPS_TYPE_MAP = 32,
     IPS_TYPE_DEQUE = 33,
 };

@@ -307,7 +307,14 @@ ips_file_read(int fd, void *to, size_t size, uint64_t offset)
 int
 ips_map_file(int fd, uint64_t size, void **base)
 {
-    void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    return ips_map_part(fd, 0, size, base);
+}
+
+int
+ips_map_part(int fd, uint64_t offset, uint64_t size, void **base)
+{
+    void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+                        (off_t)offset);
     if (mapped == MAP_FAILED) {
         return ips_fail_errno("cannot map %llu bytes", (unsigned long long)size);
     }

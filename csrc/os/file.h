@@ -56,6 +56,8 @@ IPS_MUST_CHECK int ips_file_read(int fd, void *to, size_t size, uint64_t offset)
 
 /* Map `size` bytes shared read-write; the file may be shorter than that. */
 IPS_MUST_CHECK int ips_map_file(int fd, uint64_t size, void **base);
+/* The same from `offset` on, a multiple of the page size. */
+IPS_MUST_CHECK int ips_map_part(int fd, uint64_t offset, uint64_t size, void **base);
 /* One shared page of the file with one private page right behind it. */
 IPS_MUST_CHECK int ips_map_page_before_private(int fd, uint64_t offset, size_t page, void **base);
 size_t ips_page_size(void);

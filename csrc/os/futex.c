@@ -61,30 +61,39 @@ ips_futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline
 }
 
 int
-ips_futex_wait_two(const _Atomic uint32_t *first, uint32_t first_expected,
-                   const _Atomic uint32_t *second, uint32_t second_expected,
-                   int64_t deadline)
+ips_futex_wait_many(const ips_futex_look *looks, uint32_t count, int64_t deadline)
 {
     static _Atomic bool absent;
     /* relaxed: a late reader only tries the call once more. */
-    if (atomic_load_explicit(&absent, memory_order_relaxed)) {
-        return ips_futex_wait(first, first_expected, deadline);
+    if (count < 2 || atomic_load_explicit(&absent, memory_order_relaxed)) {
+        return ips_futex_wait(looks[0].word, looks[0].expected, deadline);
     }
-    waitv_entry entries[2] = {
-        {first_expected, (uintptr_t)first, FUTEX_WORD_IS_U32, 0},
-        {second_expected, (uintptr_t)second, FUTEX_WORD_IS_U32, 0},
-    };
+    waitv_entry entries[IPS_FUTEX_MOST];
+    count = count < IPS_FUTEX_MOST ? count : IPS_FUTEX_MOST;
+    for (uint32_t i = 0; i < count; i++) {
+        entries[i] = (waitv_entry){looks[i].expected, (uintptr_t)looks[i].word,
+                                   FUTEX_WORD_IS_U32, 0};
+    }
     struct timespec until = timespec_of(deadline);
-    long result = syscall(FUTEX_WAITV_CALL, entries, 2, 0,
+    long result = syscall(FUTEX_WAITV_CALL, entries, count, 0,
                           deadline == IPS_FOREVER ? NULL : &until, CLOCK_MONOTONIC);
     if (result < 0 && errno != EAGAIN && errno != ETIMEDOUT && errno != EINTR) {
         /* ENOSYS of an old kernel, EPERM of a seccomp filter, anything else:
          * do without, and let the bound of the park find a death.  relaxed:
          * as above. */
         atomic_store_explicit(&absent, true, memory_order_relaxed);
-        return ips_futex_wait(first, first_expected, deadline);
+        return ips_futex_wait(looks[0].word, looks[0].expected, deadline);
     }
     return outcome_of(result);
+}
+
+int
+ips_futex_wait_two(const _Atomic uint32_t *first, uint32_t first_expected,
+                   const _Atomic uint32_t *second, uint32_t second_expected,
+                   int64_t deadline)
+{
+    const ips_futex_look looks[2] = {{first, first_expected}, {second, second_expected}};
+    return ips_futex_wait_many(looks, 2, deadline);
 }
 
 int

@@ -17,6 +17,15 @@ int ips_futex_wait_two(const _Atomic uint32_t *first, uint32_t first_expected,
                        const _Atomic uint32_t *second, uint32_t second_expected,
                        int64_t deadline);
 
+/* The same on up to IPS_FUTEX_MOST words.  Without futex_waitv, parks on the
+ * first word alone. */
+#define IPS_FUTEX_MOST 128u
+typedef struct {
+    const _Atomic uint32_t *word;
+    uint32_t expected;
+} ips_futex_look;
+int ips_futex_wait_many(const ips_futex_look *looks, uint32_t count, int64_t deadline);
+
 /* Wake at most `count`; returns how many were woken. */
 int ips_futex_wake(const _Atomic uint32_t *word, int count);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A named cell: a file of one page with the header and one cell behind it. */
+/* A named cell: a file with the header and one cell behind it, in one page; of
+ * a wide one the body follows, which grows page by page. */
 #include <string.h>
 
 #include "base/hash.h"
@@ -7,9 +8,12 @@
 
 #define CELL_AT sizeof(ips_header_shm)
 #define CELL_FILE_SIZE 4096u
+#define BODY_AT (CELL_AT + sizeof(ips_cell_shm))
+#define WIDE_FILE_SIZE ((BODY_AT + IPS_WIDE_SIZE + CELL_FILE_SIZE - 1) / CELL_FILE_SIZE * CELL_FILE_SIZE)
 #define CELL_FORMAT 1
 
 _Static_assert(CELL_AT % sizeof(ips_cell_shm) == 0, "a named cell has its own cache line");
+_Static_assert(BODY_AT + IPS_WIDE_FIRST <= CELL_FILE_SIZE, "the body begins in the first page");
 
 const char *
 ips_cell_type_name(uint32_t type)
@@ -18,6 +22,12 @@ ips_cell_type_name(uint32_t type)
     case IPS_CELL_LOCK: return "Lock";
     case IPS_CELL_EVENT: return "Event";
     case IPS_CELL_ATOMIC_INT: return "AtomicInt";
+    case IPS_CELL_RLOCK: return "RLock";
+    case IPS_CELL_SEMAPHORE: return "Semaphore";
+    case IPS_CELL_BOUNDED_SEMAPHORE: return "BoundedSemaphore";
+    case IPS_CELL_CONDITION: return "Condition";
+    case IPS_CELL_BARRIER: return "Barrier";
+    case IPS_CELL_RWLOCK: return "RWLock";
     default: return "unknown object";
     }
 }
@@ -26,7 +36,7 @@ static uint32_t
 layout_stamp(void)
 {
     const uint64_t facts[] = {sizeof(ips_cell_shm), CELL_AT, offsetof(ips_cell_shm, generation),
-                              offsetof(ips_cell_shm, type)};
+                              offsetof(ips_cell_shm, type), IPS_WIDE_SIZE};
     return (uint32_t)ips_hash(facts, sizeof facts);
 }
 
@@ -41,8 +51,10 @@ fill(ips_object *object, void *context)
 {
     const ips_cell_spec *spec = (const ips_cell_spec *)context;
     ips_cell_shm *cell = cell_of(object);
-    /* relaxed: nobody can open the file yet. */
-    atomic_store_explicit(&cell->words[0], spec->value, memory_order_relaxed);
+    for (size_t i = 0; i < IPS_CELL_WORDS; i++) {
+        /* relaxed: nobody can open the file yet. */
+        atomic_store_explicit(&cell->words[i], spec->words[i], memory_order_relaxed);
+    }
     cell->generation = 1;
     cell->type = spec->type;
     cell->uses = 1;
@@ -57,11 +69,23 @@ spec_of(const ips_cell_spec *spec)
         .format = CELL_FORMAT,
         .layout = layout_stamp(),
         .size = CELL_FILE_SIZE,
-        .max_size = CELL_FILE_SIZE,
+        .max_size = ips_cell_is_wide(spec->type) ? WIDE_FILE_SIZE : CELL_FILE_SIZE,
         .cleanup_last = spec->cleanup_last,
         .init = fill,
         .context = (void *)(uintptr_t)spec,
     };
+}
+
+static int
+extend(ips_wide *wide, uint64_t bytes)
+{
+    ips_cell *cell = (ips_cell *)(void *)((char *)wide - offsetof(ips_cell, wide));
+    uint64_t end = (BODY_AT + bytes + CELL_FILE_SIZE - 1) / CELL_FILE_SIZE * CELL_FILE_SIZE;
+    int status = ips_object_grow(cell->object, end);
+    if (status == IPS_OK) {
+        ips_wide_reached(wide, end - BODY_AT);
+    }
+    return status;
 }
 
 static int
@@ -74,7 +98,21 @@ adopt(ips_object *object, enum ips_cell_type type, ips_cell *out)
         ips_object_release(object);
         return status;
     }
-    *out = (ips_cell){cell_of(object), object->space, object, 0};
+    *out = (ips_cell){.shm = cell_of(object), .space = object->space, .object = object};
+    if (!ips_cell_is_wide(type)) {
+        return IPS_OK;
+    }
+    if (object->max_size < WIDE_FILE_SIZE || !ips_object_backs(object, 0, CELL_FILE_SIZE)) {
+        int status = ips_fail(IPS_ECORRUPT, "'%s' is shorter than a %s", object->name,
+                              ips_cell_type_name(type));
+        ips_object_release(object);
+        return status;
+    }
+    out->wide.shm = object->base + BODY_AT;
+    out->wide.capacity = IPS_WIDE_SIZE;
+    out->wide.name = object->name;
+    out->wide.extend = extend;
+    ips_wide_reached(&out->wide, CELL_FILE_SIZE - BODY_AT);
     return IPS_OK;
 }
 

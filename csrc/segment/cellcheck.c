@@ -13,7 +13,7 @@
 
 typedef struct {
     ips_cell_pool *pool;
-    uint32_t *uses;   /* of each cell, counted; IPS_CELLS_MAX of them */
+    uint32_t *uses;   /* of each cell, counted */
     uint32_t cells, tickets;
     void (*report)(const char *line, void *context);
     void *context;
@@ -24,7 +24,8 @@ static void
 fault(checking *job, const char *what, uint32_t index)
 {
     char line[128];
-    (void)snprintf(line, sizeof line, "unnamed objects: %s %u", what, index);
+    (void)snprintf(line, sizeof line, "%sunnamed objects: %s %u",
+                   job->pool->shape->wide ? "wide " : "", what, index);
     job->sound = false;
     job->report(line, job->context);
 }
@@ -139,9 +140,9 @@ check_inside(checking *job)
 
 /* The pool, locked; NULL in *out where there is none. */
 static int
-open_and_lock(ips_space *space, int64_t deadline, ips_cell_pool **out)
+open_and_lock(ips_space *space, bool wide, int64_t deadline, ips_cell_pool **out)
 {
-    int status = ips_pool_of(space, false, out);
+    int status = ips_pool_of(space, wide, false, out);
     if (status < 0 || *out == NULL) {
         return status;
     }
@@ -149,46 +150,72 @@ open_and_lock(ips_space *space, int64_t deadline, ips_cell_pool **out)
     return me == IPS_NOBODY ? ips_last_note()->status : ips_pool_lock(*out, me, deadline);
 }
 
+static int
+check_pool(ips_space *space, bool wide, int64_t deadline, checking *job)
+{
+    ips_cell_pool *pool;
+    int status = open_and_lock(space, wide, deadline, &pool);
+    if (status < 0 || pool == NULL) {
+        return status;
+    }
+    job->pool = pool;
+    job->uses = (uint32_t *)calloc(pool->shape->cells, sizeof *job->uses);
+    if (job->uses != NULL) {
+        check_inside(job);
+    }
+    ips_pool_unlock(pool);
+    if (job->uses == NULL) {
+        return ips_fail(IPS_ENOMEM, "checking the cells of '%s'", ips_space_folder(space));
+    }
+    free(job->uses);
+    return IPS_OK;
+}
+
 int
 ips_cells_check(ips_space *space, int64_t deadline,
                 void (*report)(const char *line, void *context), void *context)
 {
-    ips_cell_pool *pool;
     checking job = {.report = report, .context = context, .sound = true};
-    job.uses = (uint32_t *)calloc(IPS_CELLS_MAX, sizeof *job.uses);
-    if (job.uses == NULL) {
-        return ips_fail(IPS_ENOMEM, "checking the cells of '%s'", ips_space_folder(space));
+    int status = check_pool(space, false, deadline, &job);
+    if (status == IPS_OK) {
+        status = check_pool(space, true, deadline, &job);
     }
-    int status = open_and_lock(space, deadline, &pool);
-    if (status == IPS_OK && pool != NULL) {
-        job.pool = pool;
-        check_inside(&job);
-        ips_pool_unlock(pool);
-    }
-    free(job.uses);
     return status < 0 || job.sound ? status
                                    : ips_fail(IPS_ECORRUPT, "the unnamed objects of '%s'",
                                               ips_space_folder(space));
 }
 
-int
-ips_cells_stats_of(ips_space *space, int64_t deadline, ips_cells_stats *out)
+static int
+add_stats(ips_space *space, bool wide, int64_t deadline, ips_cells_stats *out)
 {
     ips_cell_pool *pool;
-    memset(out, 0, sizeof *out);
-    int status = open_and_lock(space, deadline, &pool);
+    int status = open_and_lock(space, wide, deadline, &pool);
     if (status < 0 || pool == NULL) {
         return status;
     }
     uint32_t cells = pool->shm->fresh_cell, backed = ips_pool_cells_backed(pool);
     for (uint32_t i = 0; i < cells && i < backed; i++) {
-        out->used += ips_pool_cell(pool, i)->type != IPS_CELL_FREE;
+        const ips_cell_shm *cell = ips_pool_cell(pool, i);
+        out->used += cell->type != IPS_CELL_FREE;
+        if (wide) {
+            /* relaxed: a figure for people. */
+            out->backed += (uint64_t)IPS_CELL_PAGE *
+                           atomic_load_explicit(&cell->body_pages, memory_order_relaxed);
+        }
     }
     uint32_t tickets = pool->shm->fresh_ticket, room = ips_pool_tickets_backed(pool);
     for (uint32_t i = 0; i < tickets && i < room; i++) {
         out->tickets += ips_pool_ticket(pool, i)->owner != IPS_NOBODY;
     }
-    out->backed = (uint64_t)backed * sizeof(ips_cell_shm);
+    out->backed += (uint64_t)backed * sizeof(ips_cell_shm);
     ips_pool_unlock(pool);
     return IPS_OK;
+}
+
+int
+ips_cells_stats_of(ips_space *space, int64_t deadline, ips_cells_stats *out)
+{
+    memset(out, 0, sizeof *out);
+    int status = add_stats(space, false, deadline, out);
+    return status < 0 ? status : add_stats(space, true, deadline, out);
 }

@@ -9,11 +9,28 @@
 #include "os/clock.h"
 #include "os/file.h"
 
-#define POOL_FILE ".cells"
 #define POOL_FORMAT 1
 #define CELLS_AT_CREATION 512u  /* 32 KiB */
 #define CELLS_STEP_MAX 65536u   /* 4 MiB */
 #define TICKETS_STEP 1024u
+
+#define TICKETS_AT(cells) (IPS_CELLS_AT + (uint64_t)(cells) * sizeof(ips_cell_shm))
+#define USES_AT(cells) (TICKETS_AT(cells) + (uint64_t)IPS_TICKETS_MAX * sizeof(ips_ticket_shm))
+#define USE_PAGES(cells) \
+    (((cells) / 8 + sizeof(ips_cell_uses_shm) + IPS_CELL_PAGE - 1) / IPS_CELL_PAGE)
+#define BODIES_AT(cells) \
+    (USES_AT(cells) + (uint64_t)IPS_MAX_SLOTS * USE_PAGES(cells) * IPS_CELL_PAGE)
+
+_Static_assert(USES_AT(IPS_CELLS_MAX) % IPS_CELL_PAGE == 0, "each part begins with a page");
+_Static_assert(USES_AT(IPS_WIDE_CELLS_MAX) % IPS_CELL_PAGE == 0, "each part begins with a page");
+
+static const ips_pool_shape shapes[2] = {
+    {".cells", IPS_CELLS_MAX, USE_PAGES(IPS_CELLS_MAX), TICKETS_AT(IPS_CELLS_MAX),
+     USES_AT(IPS_CELLS_MAX), BODIES_AT(IPS_CELLS_MAX), BODIES_AT(IPS_CELLS_MAX), false},
+    {".wide", IPS_WIDE_CELLS_MAX, USE_PAGES(IPS_WIDE_CELLS_MAX), TICKETS_AT(IPS_WIDE_CELLS_MAX),
+     USES_AT(IPS_WIDE_CELLS_MAX), BODIES_AT(IPS_WIDE_CELLS_MAX),
+     BODIES_AT(IPS_WIDE_CELLS_MAX) + (uint64_t)IPS_WIDE_CELLS_MAX * IPS_WIDE_SIZE, true},
+};
 
 static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(ips_cell_pool *) pools; /* grows at its head, under `opening` */
@@ -28,18 +45,19 @@ ips_pools(void)
 /* --- the file ------------------------------------------------------------ */
 
 static uint32_t
-layout_stamp(void)
+layout_stamp(const ips_pool_shape *shape)
 {
     const uint64_t facts[] = {
         sizeof(ips_cell_pool_shm), sizeof(ips_cell_shm),   sizeof(ips_ticket_shm),
         sizeof(ips_cell_uses_shm), sizeof(ips_cell_redo_shm), IPS_CELLS_AT,
-        IPS_TICKETS_AT, IPS_USES_AT, IPS_POOL_SIZE, offsetof(ips_cell_redo_shm, cell_generation),
+        shape->tickets_at, shape->uses_at, shape->bodies_at, shape->max_size, IPS_WIDE_SIZE,
+        offsetof(ips_cell_redo_shm, cell_generation), offsetof(ips_cell_shm, body_pages),
     };
     return (uint32_t)ips_hash(facts, sizeof facts);
 }
 
 static int
-fill_head(int fd)
+fill_head(int fd, const ips_pool_shape *shape)
 {
     void *base;
     int status = ips_map_file(fd, sizeof(ips_cell_pool_shm), &base);
@@ -51,8 +69,8 @@ fill_head(int fd)
     shm->header.byte_order = IPS_BYTE_ORDER;
     shm->header.kind = IPS_KIND_CELLS;
     shm->header.format = POOL_FORMAT;
-    shm->header.layout = layout_stamp();
-    shm->header.max_size = IPS_POOL_SIZE;
+    shm->header.layout = layout_stamp(shape);
+    shm->header.max_size = shape->max_size;
     shm->cells_backed = CELLS_AT_CREATION;
     status = ips_random(shm->header.identity, sizeof shm->header.identity);
     ips_unmap(base, sizeof(ips_cell_pool_shm));
@@ -61,7 +79,7 @@ fill_head(int fd)
 
 /* Whole or not at all: it gets its name when it is complete. */
 static int
-make_file(ips_space *space)
+make_file(ips_space *space, const ips_pool_shape *shape)
 {
     int fd;
     int status = ips_file_make(ips_space_dir(space), &fd);
@@ -70,40 +88,41 @@ make_file(ips_space *space)
     }
     status = ips_file_back(fd, 0, IPS_CELLS_AT + CELLS_AT_CREATION * sizeof(ips_cell_shm));
     if (status == IPS_OK) {
-        status = fill_head(fd);
+        status = fill_head(fd, shape);
     }
     if (status == IPS_OK) {
-        status = ips_file_name(fd, ips_space_dir(space), POOL_FILE);
+        status = ips_file_name(fd, ips_space_dir(space), shape->file);
     }
     ips_file_close(fd);
     return status == IPS_EEXIST ? IPS_OK : status;
 }
 
 static int
-check_header(ips_space *space, const ips_header_shm *header)
+check_header(const ips_cell_pool *pool, const ips_header_shm *header)
 {
     if (memcmp(header->magic, IPS_MAGIC, sizeof header->magic) != 0 ||
         header->byte_order != IPS_BYTE_ORDER || header->kind != IPS_KIND_CELLS ||
-        header->format != POOL_FORMAT || header->layout != layout_stamp() ||
-        header->incompat != 0 || header->max_size != IPS_POOL_SIZE) {
+        header->format != POOL_FORMAT || header->layout != layout_stamp(pool->shape) ||
+        header->incompat != 0 || header->max_size != pool->shape->max_size) {
         return ips_fail(IPS_EFORMAT,
-                        "'%s/" POOL_FILE "' is not of this version: use another IPCSYS_DIR, or "
-                        "remove the folder when nobody uses it", ips_space_folder(space));
+                        "'%s/%s' is not of this version: use another IPCSYS_DIR, or "
+                        "remove the folder when nobody uses it", ips_space_folder(pool->space),
+                        pool->shape->file);
     }
     return IPS_OK;
 }
 
 /* Where the last byte that the head says has memory lies in the file. */
 static uint64_t
-end_of_memory(const ips_cell_pool_shm *head)
+end_of_memory(const ips_pool_shape *shape, const ips_cell_pool_shm *head)
 {
     uint64_t end = IPS_CELLS_AT + (uint64_t)head->cells_backed * sizeof(ips_cell_shm);
     if (head->tickets_backed != 0) {
-        end = IPS_TICKETS_AT + (uint64_t)head->tickets_backed * sizeof(ips_ticket_shm);
+        end = shape->tickets_at + (uint64_t)head->tickets_backed * sizeof(ips_ticket_shm);
     }
     for (uint32_t slot = 0; slot < IPS_MAX_SLOTS; slot++) {
         if (head->use_pages[slot] != 0) {
-            end = IPS_USES_AT + (uint64_t)slot * IPS_USES_STRIDE +
+            end = ips_shape_uses_of(shape, slot) +
                   (uint64_t)head->use_pages[slot] * IPS_CELL_PAGE;
         }
     }
@@ -112,21 +131,22 @@ end_of_memory(const ips_cell_pool_shm *head)
 
 /* A file cut short would be SIGBUS later. */
 static int
-check_file(ips_space *space, int fd, uint64_t size)
+check_file(const ips_cell_pool *pool, int fd, uint64_t size)
 {
+    ips_space *space = pool->space;
     ips_cell_pool_shm *head = (ips_cell_pool_shm *)malloc(sizeof *head);
     if (head == NULL) {
         return ips_fail(IPS_ENOMEM, "opening the cells of '%s'", ips_space_folder(space));
     }
     int status = ips_file_read(fd, head, sizeof *head, 0);
     if (status == IPS_OK) {
-        status = check_header(space, &head->header);
+        status = check_header(pool, &head->header);
     }
     if (status == IPS_OK &&
-        (head->cells_backed > IPS_CELLS_MAX || head->tickets_backed > IPS_TICKETS_MAX ||
-         end_of_memory(head) > size)) {
-        status = ips_fail(IPS_ECORRUPT, "'%s/" POOL_FILE "' ends too early",
-                          ips_space_folder(space));
+        (head->cells_backed > pool->shape->cells || head->tickets_backed > IPS_TICKETS_MAX ||
+         end_of_memory(pool->shape, head) > size)) {
+        status = ips_fail(IPS_ECORRUPT, "'%s/%s' ends too early", ips_space_folder(space),
+                          pool->shape->file);
     }
     free(head);
     return status;
@@ -137,14 +157,14 @@ map_pool(ips_cell_pool *pool)
 {
     int fd;
     ips_file_facts facts;
-    int status = ips_file_open(ips_space_dir(pool->space), POOL_FILE, &fd, &facts);
+    int status = ips_file_open(ips_space_dir(pool->space), pool->shape->file, &fd, &facts);
     if (status < 0) {
         return status;
     }
     void *base = NULL;
-    status = check_file(pool->space, fd, facts.size);
+    status = check_file(pool, fd, facts.size);
     if (status == IPS_OK) {
-        status = ips_map_file(fd, IPS_POOL_SIZE, &base);
+        status = ips_map_file(fd, pool->shape->bodies_at, &base);
     }
     ips_file_close(fd);
     pool->base = (uint8_t *)base;
@@ -157,19 +177,20 @@ map_pool(ips_cell_pool *pool)
 }
 
 static int
-open_inside(ips_space *space, bool create, ips_cell_pool **out)
+open_inside(ips_space *space, const ips_pool_shape *shape, bool create, ips_cell_pool **out)
 {
     ips_cell_pool *pool = (ips_cell_pool *)calloc(1, sizeof *pool);
-    ips_cell_local *local = (ips_cell_local *)calloc(IPS_CELLS_MAX, sizeof *local);
+    ips_cell_local *local = (ips_cell_local *)calloc(shape->cells, sizeof *local);
     int status = pool == NULL || local == NULL
                      ? ips_fail(IPS_ENOMEM, "opening the cells of '%s'", ips_space_folder(space))
                      : IPS_OK;
     if (status == IPS_OK) {
         pool->space = space;
+        pool->shape = shape;
         pool->local = local;
         status = map_pool(pool);
         if (status == IPS_ENOENT && create) {
-            status = make_file(space);
+            status = make_file(space, shape);
             status = status == IPS_OK ? map_pool(pool) : status;
         }
     }
@@ -188,25 +209,25 @@ open_inside(ips_space *space, bool create, ips_cell_pool **out)
 }
 
 ips_cell_pool *
-ips_pool_if_open(const ips_space *space)
+ips_pool_if_open(const ips_space *space, bool wide)
 {
     ips_cell_pool *pool = ips_pools();
-    while (pool != NULL && pool->space != space) {
+    while (pool != NULL && (pool->space != space || pool->shape->wide != wide)) {
         pool = pool->next;
     }
     return pool;
 }
 
 int
-ips_pool_of(ips_space *space, bool create, ips_cell_pool **out)
+ips_pool_of(ips_space *space, bool wide, bool create, ips_cell_pool **out)
 {
-    *out = ips_pool_if_open(space);
+    *out = ips_pool_if_open(space, wide);
     if (__builtin_expect(*out != NULL, 1)) {
         return IPS_OK;
     }
     (void)pthread_mutex_lock(&opening);
-    *out = ips_pool_if_open(space);
-    int status = *out != NULL ? IPS_OK : open_inside(space, create, out);
+    *out = ips_pool_if_open(space, wide);
+    int status = *out != NULL ? IPS_OK : open_inside(space, &shapes[wide], create, out);
     (void)pthread_mutex_unlock(&opening);
     return status;
 }
@@ -221,7 +242,7 @@ ips_pools_reset_in_child(void)
         (void)pthread_mutex_init(&pool->guard, NULL);
         /* relaxed, here and below: this thread is alone. */
         uint32_t index = atomic_exchange_explicit(&pool->returns, 0, memory_order_relaxed);
-        while (index != 0 && index <= IPS_CELLS_MAX) {
+        while (index != 0 && index <= pool->shape->cells) {
             ips_cell_local *local = &pool->local[index - 1];
             atomic_store_explicit(&local->queued, 0, memory_order_relaxed);
             index = local->next;
@@ -235,13 +256,20 @@ ips_pools_reset_in_child(void)
 static int
 reopen(ips_cell_pool *pool, int *fd, ips_file_facts *facts)
 {
-    int status = ips_file_open(ips_space_dir(pool->space), POOL_FILE, fd, facts);
+    int status = ips_file_open(ips_space_dir(pool->space), pool->shape->file, fd, facts);
     if (status == IPS_OK && (facts->dev != pool->dev || facts->inode != pool->inode)) {
         ips_file_close(*fd);
-        return ips_fail(IPS_EGONE, "'%s/" POOL_FILE "' was replaced under its users",
-                        ips_space_folder(pool->space));
+        return ips_fail(IPS_EGONE, "'%s/%s' was replaced under its users",
+                        ips_space_folder(pool->space), pool->shape->file);
     }
     return status;
+}
+
+int
+ips_pool_reopen(ips_cell_pool *pool, int *fd)
+{
+    ips_file_facts facts;
+    return reopen(pool, fd, &facts);
 }
 
 static void
@@ -259,7 +287,7 @@ ips_pool_reaches_slow(ips_cell_pool *pool, uint64_t end)
 {
     int fd;
     ips_file_facts facts;
-    if (end > IPS_POOL_SIZE || reopen(pool, &fd, &facts) < 0) {
+    if (end > pool->shape->max_size || reopen(pool, &fd, &facts) < 0) {
         return false;
     }
     ips_file_close(fd);
@@ -267,8 +295,8 @@ ips_pool_reaches_slow(ips_cell_pool *pool, uint64_t end)
     return end <= facts.size;
 }
 
-static int
-back(ips_cell_pool *pool, uint64_t from, uint64_t size)
+int
+ips_pool_back(ips_cell_pool *pool, uint64_t from, uint64_t to)
 {
     int fd;
     ips_file_facts facts;
@@ -276,10 +304,10 @@ back(ips_cell_pool *pool, uint64_t from, uint64_t size)
     if (status < 0) {
         return status;
     }
-    status = ips_file_back(fd, from, from + size);
+    status = ips_file_back(fd, from, to);
     ips_file_close(fd);
     if (status == IPS_OK) {
-        note_size(pool, from + size);
+        note_size(pool, to);
     }
     return status;
 }
@@ -288,15 +316,16 @@ static int
 grow_cells(ips_cell_pool *pool)
 {
     uint32_t backed = ips_pool_cells_backed(pool);
-    if (backed == IPS_CELLS_MAX) {
+    uint32_t most = pool->shape->cells;
+    if (backed == most) {
         return ips_fail(IPS_ENOSPACE, "namespace '%s' has %u unnamed objects already",
-                        ips_space_folder(pool->space), IPS_CELLS_MAX);
+                        ips_space_folder(pool->space), most);
     }
     uint32_t step = backed < CELLS_STEP_MAX ? backed : CELLS_STEP_MAX;
     step = step < CELLS_AT_CREATION ? CELLS_AT_CREATION : step;
-    step = step < IPS_CELLS_MAX - backed ? step : IPS_CELLS_MAX - backed;
-    int status = back(pool, IPS_CELLS_AT + (uint64_t)backed * sizeof(ips_cell_shm),
-                      (uint64_t)step * sizeof(ips_cell_shm));
+    step = step < most - backed ? step : most - backed;
+    int status = ips_pool_back(pool, IPS_CELLS_AT + (uint64_t)backed * sizeof(ips_cell_shm),
+                               IPS_CELLS_AT + (uint64_t)(backed + step) * sizeof(ips_cell_shm));
     if (status == IPS_OK) {
         pool->shm->cells_backed = backed + step;
     }
@@ -351,8 +380,8 @@ ips_pool_find_ticket(ips_cell_pool *pool, uint32_t *index)
         }
         uint32_t step = IPS_TICKETS_MAX - backed;
         step = step < TICKETS_STEP ? step : TICKETS_STEP;
-        int status = back(pool, IPS_TICKETS_AT + (uint64_t)backed * sizeof(ips_ticket_shm),
-                          step * sizeof(ips_ticket_shm));
+        uint64_t end = pool->shape->tickets_at + (uint64_t)backed * sizeof(ips_ticket_shm);
+        int status = ips_pool_back(pool, end, end + step * sizeof(ips_ticket_shm));
         if (status < 0) {
             return status;
         }
@@ -367,13 +396,12 @@ ips_pool_back_bit(ips_cell_pool *pool, uint32_t slot, uint32_t index)
 {
     while (index >= ips_pool_bits_backed(pool, slot)) {
         uint32_t pages = pool->shm->use_pages[slot];
-        if (pages >= IPS_USE_PAGES) {
+        if (pages >= pool->shape->use_pages) {
             return ips_fail(IPS_ECORRUPT, "the uses of slot %u of '%s'", slot,
                             ips_space_folder(pool->space));
         }
-        int status = back(pool,
-                          IPS_USES_AT + (uint64_t)slot * IPS_USES_STRIDE + pages * IPS_CELL_PAGE,
-                          IPS_CELL_PAGE);
+        uint64_t end = ips_shape_uses_of(pool->shape, slot) + pages * IPS_CELL_PAGE;
+        int status = ips_pool_back(pool, end, end + IPS_CELL_PAGE);
         if (status < 0) {
             return status;
         }

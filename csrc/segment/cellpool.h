@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pool file ".cells": its bytes, and what segment/cells.c and cellcheck.c
- * share.  What it is for and why it is safe stands in cells.h.
+/* The pool files ".cells" and ".wide": their bytes, and what segment/cells.c
+ * and cellcheck.c share.  What they are for and why they are safe stands in
+ * cells.h.  They differ in their shape alone.
  *
- *   0       ips_cell_pool_shm   two pages
- *   CELLS   ips_cell_shm        x IPS_CELLS_MAX
- *   TICKETS ips_ticket_shm      x IPS_TICKETS_MAX
- *   USES    ips_cell_uses_shm   x IPS_MAX_SLOTS, each at a stride of whole pages
+ *   0             ips_cell_pool_shm  two pages
+ *   IPS_CELLS_AT  ips_cell_shm       x shape.cells
+ *   tickets_at    ips_ticket_shm     x IPS_TICKETS_MAX
+ *   uses_at       ips_cell_uses_shm  x IPS_MAX_SLOTS, each at a stride of whole pages
+ *   bodies_at     IPS_WIDE_SIZE      x shape.cells, in ".wide" alone
  *
- * The file has holes: `cells_backed`, `tickets_backed` and `use_pages[slot]`
+ * Up to bodies_at the file is mapped at once, the bodies in groups of 64 (16
+ * MiB of addresses) as they are used.  The file has holes: `cells_backed`, `tickets_backed` and `use_pages[slot]`
  * say what has memory.  They are raised under the lock after the memory is
  * there; nothing beyond them is ever looked at. */
 #ifndef IPS_SEGMENT_CELLPOOL_H
@@ -68,15 +71,30 @@ typedef struct {
 typedef struct {
     uint64_t owner;   /* the member whose uses these are; bits of another are leftovers */
     uint64_t reserved[7];
-    uint64_t bits[IPS_CELLS_MAX / 64];
+    uint64_t bits[];  /* one for each cell */
 } ips_cell_uses_shm;
 
-#define IPS_USE_PAGES 9u
-#define IPS_USES_STRIDE (IPS_USE_PAGES * IPS_CELL_PAGE)
 #define IPS_CELLS_AT ((uint64_t)sizeof(ips_cell_pool_shm))
-#define IPS_TICKETS_AT (IPS_CELLS_AT + (uint64_t)IPS_CELLS_MAX * sizeof(ips_cell_shm))
-#define IPS_USES_AT (IPS_TICKETS_AT + (uint64_t)IPS_TICKETS_MAX * sizeof(ips_ticket_shm))
-#define IPS_POOL_SIZE (IPS_USES_AT + (uint64_t)IPS_MAX_SLOTS * IPS_USES_STRIDE)
+#define IPS_WIDE_GROUP 64u /* bodies of one mapping */
+#define IPS_WIDE_GROUPS (IPS_WIDE_CELLS_MAX / IPS_WIDE_GROUP)
+
+/* What tells one pool from the other; constant. */
+typedef struct {
+    const char *file;
+    uint32_t cells;         /* it may have */
+    uint32_t use_pages;     /* of each slot */
+    uint64_t tickets_at;
+    uint64_t uses_at;
+    uint64_t bodies_at;     /* and so the bytes of the first mapping */
+    uint64_t max_size;
+    bool wide;
+} ips_pool_shape;
+
+static inline uint64_t
+ips_shape_uses_of(const ips_pool_shape *shape, uint32_t slot)
+{
+    return shape->uses_at + (uint64_t)slot * shape->use_pages * IPS_CELL_PAGE;
+}
 
 _Static_assert(sizeof(ips_cell_pool_shm) == 2 * IPS_CELL_PAGE, "byte map above");
 _Static_assert(offsetof(ips_cell_pool_shm, lock) == 128, "byte map above");
@@ -84,20 +102,23 @@ _Static_assert(offsetof(ips_cell_pool_shm, redo) == 160, "byte map above");
 _Static_assert(offsetof(ips_cell_pool_shm, use_pages) == IPS_CELL_PAGE, "byte map above");
 _Static_assert(sizeof(ips_cell_redo_shm) == 80, "byte map above");
 _Static_assert(sizeof(ips_ticket_shm) == 24, "byte map above");
-_Static_assert(IPS_USES_AT % IPS_CELL_PAGE == 0, "each part begins with a page");
-_Static_assert(sizeof(ips_cell_uses_shm) <= IPS_USES_STRIDE, "the bits fit their stride");
+_Static_assert(sizeof(ips_cell_uses_shm) == 64, "byte map above");
+_Static_assert(IPS_WIDE_SIZE % IPS_CELL_PAGE == 0, "each body begins with a page");
+_Static_assert(IPS_WIDE_CELLS_MAX % IPS_WIDE_GROUP == 0, "groups are whole");
 
 /* What this process knows of one cell. */
 typedef struct {
     _Atomic uint32_t handles; /* 0 to 1 only under `guard`; 1 to 0 by anyone */
     _Atomic uint32_t queued;  /* 1: on the list of returns */
     uint32_t next;            /* in that list: index + 1 */
+    _Atomic uint32_t pages;   /* of a body: known to have memory; only grows */
 } ips_cell_local;
 
 /* The pool as this process sees it; lives as long as the process. */
 typedef struct ips_cell_pool ips_cell_pool;
 struct ips_cell_pool {
     ips_space *space;
+    const ips_pool_shape *shape;
     ips_cell_pool_shm *shm;
     uint8_t *base;
     uint64_t dev, inode;
@@ -107,6 +128,7 @@ struct ips_cell_pool {
     _Atomic uint32_t held;     /* bits this process has set */
     _Atomic uint32_t returns;  /* list of cells to be given back: index + 1 */
     ips_cell_local *local;
+    _Atomic(uint8_t *) groups[IPS_WIDE_GROUPS]; /* of bodies; mapped under `guard` */
     ips_cell_pool *next;
 };
 
@@ -119,13 +141,13 @@ ips_pool_cell(const ips_cell_pool *pool, uint32_t index)
 static inline ips_ticket_shm *
 ips_pool_ticket(const ips_cell_pool *pool, uint32_t index)
 {
-    return (ips_ticket_shm *)(pool->base + IPS_TICKETS_AT) + index;
+    return (ips_ticket_shm *)(pool->base + pool->shape->tickets_at) + index;
 }
 
 static inline ips_cell_uses_shm *
 ips_pool_uses(const ips_cell_pool *pool, uint32_t slot)
 {
-    return (ips_cell_uses_shm *)(pool->base + IPS_USES_AT + (uint64_t)slot * IPS_USES_STRIDE);
+    return (ips_cell_uses_shm *)(pool->base + ips_shape_uses_of(pool->shape, slot));
 }
 
 bool ips_pool_reaches_slow(ips_cell_pool *pool, uint64_t end);
@@ -145,7 +167,7 @@ static inline uint32_t
 ips_pool_cells_backed(ips_cell_pool *pool)
 {
     uint32_t backed = pool->shm->cells_backed;
-    backed = backed < IPS_CELLS_MAX ? backed : IPS_CELLS_MAX;
+    backed = backed < pool->shape->cells ? backed : pool->shape->cells;
     uint64_t end = IPS_CELLS_AT + (uint64_t)backed * sizeof(ips_cell_shm);
     return ips_pool_reaches(pool, end) ? backed : 0;
 }
@@ -156,7 +178,7 @@ ips_pool_tickets_backed(ips_cell_pool *pool)
 {
     uint32_t backed = pool->shm->tickets_backed;
     backed = backed < IPS_TICKETS_MAX ? backed : IPS_TICKETS_MAX;
-    uint64_t end = IPS_TICKETS_AT + (uint64_t)backed * sizeof(ips_ticket_shm);
+    uint64_t end = pool->shape->tickets_at + (uint64_t)backed * sizeof(ips_ticket_shm);
     return backed != 0 && ips_pool_reaches(pool, end) ? backed : 0;
 }
 
@@ -165,22 +187,26 @@ static inline uint32_t
 ips_pool_bits_backed(ips_cell_pool *pool, uint32_t slot)
 {
     uint32_t pages = pool->shm->use_pages[slot];
-    pages = pages < IPS_USE_PAGES ? pages : IPS_USE_PAGES;
-    uint64_t end = IPS_USES_AT + (uint64_t)slot * IPS_USES_STRIDE + pages * IPS_CELL_PAGE;
+    pages = pages < pool->shape->use_pages ? pages : pool->shape->use_pages;
+    uint64_t end = ips_shape_uses_of(pool->shape, slot) + pages * IPS_CELL_PAGE;
     if (pages == 0 || !ips_pool_reaches(pool, end)) {
         return 0;
     }
     uint32_t bits = (pages * IPS_CELL_PAGE - (uint32_t)offsetof(ips_cell_uses_shm, bits)) * 8;
-    return bits < IPS_CELLS_MAX ? bits : IPS_CELLS_MAX;
+    return bits < pool->shape->cells ? bits : pool->shape->cells;
 }
 
 /* segment/cellpool.c ------------------------------------------------------ */
 
-/* The pool of a namespace; NULL in *out where there is none and !create. */
-IPS_MUST_CHECK int ips_pool_of(ips_space *space, bool create, ips_cell_pool **out);
-ips_cell_pool *ips_pool_if_open(const ips_space *space); /* by this process; or NULL */
+/* A pool of a namespace; NULL in *out where there is none and !create. */
+IPS_MUST_CHECK int ips_pool_of(ips_space *space, bool wide, bool create, ips_cell_pool **out);
+ips_cell_pool *ips_pool_if_open(const ips_space *space, bool wide); /* by this process; or NULL */
 ips_cell_pool *ips_pools(void);                          /* all of them */
 void ips_pools_reset_in_child(void);
+
+/* Give [from, to) of the file memory; the file again, sure it is the same. */
+IPS_MUST_CHECK int ips_pool_back(ips_cell_pool *pool, uint64_t from, uint64_t to);
+IPS_MUST_CHECK int ips_pool_reopen(ips_cell_pool *pool, int *fd);
 
 /* Take the shared lock, finishing what a dead holder left armed. */
 IPS_MUST_CHECK int ips_pool_lock(ips_cell_pool *pool, ips_owner me, int64_t deadline);
@@ -204,6 +230,11 @@ IPS_MUST_CHECK int ips_pool_find_ticket(ips_cell_pool *pool, uint32_t *index);
 /* Memory for the bit of cell `index` in the uses of `slot`. */
 IPS_MUST_CHECK int ips_pool_back_bit(ips_cell_pool *pool, uint32_t slot, uint32_t index);
 
+/* segment/cellbody.c: the body of a cell that has, or is about to get, our bit;
+ * its shm stays NULL in the other pool.  The guard is held. */
+IPS_MUST_CHECK int ips_pool_body(ips_cell_pool *pool, uint32_t index, ips_wide *out);
+/* Make it all zeros, before the cell is handed out; the lock is held. */
+IPS_MUST_CHECK int ips_pool_clear_body(ips_cell_pool *pool, uint32_t index, const ips_wide *body);
 static inline bool
 ips_pool_has_bit(ips_cell_pool *pool, uint32_t slot, uint32_t index)
 {

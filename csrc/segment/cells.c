@@ -25,11 +25,11 @@ static void watch_forks(void);
  * the order of their registration on the way out: ours come after the member
  * room's, which waits for the child, so they are registered after joining. */
 static int
-pool_for(ips_space *space, bool create, ips_cell_pool **out)
+pool_for(ips_space *space, bool wide, bool create, ips_cell_pool **out)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, watch_forks);
-    return ips_pool_of(space, create, out);
+    return ips_pool_of(space, wide, create, out);
 }
 
 /* Every use of this process on the bits of its member: once after joining
@@ -164,11 +164,12 @@ enter(ips_cell_pool *pool, int64_t deadline)
 
 /* One more handle of this process; the cell has our bit. */
 static void
-hold(ips_cell_pool *pool, uint32_t index, ips_cell *out)
+hold(ips_cell_pool *pool, uint32_t index, const ips_wide *body, ips_cell *out)
 {
     /* relaxed: the guard is held, and only under it does a count leave 0. */
     atomic_fetch_add_explicit(&pool->local[index].handles, 1, memory_order_relaxed);
-    *out = (ips_cell){ips_pool_cell(pool, index), pool->space, NULL, index};
+    *out = (ips_cell){
+        .shm = ips_pool_cell(pool, index), .space = pool->space, .index = index, .wide = *body};
 }
 
 /* Set our bit for a cell that has none; `type` where it is handed out by this. */
@@ -183,42 +184,49 @@ use(ips_cell_pool *pool, uint32_t index, enum ips_cell_type type)
 }
 
 static int
-make_inside(ips_cell_pool *pool, enum ips_cell_type type, uint64_t value, ips_cell *out)
+make_inside(ips_cell_pool *pool, enum ips_cell_type type, const uint64_t *words, ips_cell *out)
 {
     uint32_t index;
+    ips_wide body;
     uint32_t slot = ips_owner_slot(pool->recorded);
     int status = ips_pool_find_cell(pool, &index);
     if (status == IPS_OK) {
         status = ips_pool_back_bit(pool, slot, index);
     }
+    if (status == IPS_OK) {
+        status = ips_pool_body(pool, index, &body);
+    }
+    if (status == IPS_OK) {
+        status = ips_pool_clear_body(pool, index, &body);
+    }
     if (status < 0) {
         return status;
     }
     ips_cell_shm *cell = ips_pool_cell(pool, index);
-    /* relaxed: nobody uses the cell yet; the pool's lock, or the pipe that
-     * carries the ticket, hands the words on. */
-    atomic_store_explicit(&cell->words[0], value, memory_order_relaxed);
-    for (size_t i = 1; i < sizeof cell->words / sizeof cell->words[0]; i++) {
-        atomic_store_explicit(&cell->words[i], 0, memory_order_relaxed);
+    for (size_t i = 0; i < IPS_CELL_WORDS; i++) {
+        /* relaxed: nobody uses the cell yet; the pool's lock, or the pipe that
+         * carries the ticket, hands the words on. */
+        atomic_store_explicit(&cell->words[i], words == NULL ? 0 : words[i],
+                              memory_order_relaxed);
     }
     use(pool, index, type);
-    hold(pool, index, out);
+    hold(pool, index, &body, out);
     return IPS_OK;
 }
 
 int
-ips_cell_make(ips_space *space, enum ips_cell_type type, uint64_t value, int64_t deadline,
-              ips_cell *out)
+ips_cell_make(ips_space *space, enum ips_cell_type type, const uint64_t words[IPS_CELL_WORDS],
+              int64_t deadline, ips_cell *out)
 {
     ips_cell_pool *pool;
-    int status = pool_for(space, true, &pool);
+    int status = pool_for(space, ips_cell_is_wide(type), true, &pool);
     if (status == IPS_OK) {
         status = enter(pool, deadline);
     }
     if (status < 0) {
         return status;
     }
-    status = make_inside(pool, type, value, out);
+    status = make_inside(pool, type, words, out);
     leave(pool);
     return status;
 }
@@ -246,7 +254,7 @@ static void
 release_pooled(const ips_cell *cell)
 {
     ips_cell_pool *pool;
-    if (ips_pool_of(cell->space, false, &pool) < 0 || pool == NULL) {
+    if (ips_pool_of(cell->space, cell->wide.shm != NULL, false, &pool) < 0 || pool == NULL) {
         return;
     }
     /* seq_cst: before the list is looked at; pairs with settle_returns. */
@@ -270,7 +278,7 @@ ips_cell_release(ips_cell *cell)
     } else {
         release_pooled(cell);
     }
-    *cell = (ips_cell){NULL, NULL, NULL, 0};
+    *cell = (ips_cell){.shm = NULL};
 }
 
 /* --- pickling ------------------------------------------------------------ */
@@ -281,7 +289,7 @@ int
 ips_cell_ticket(const ips_cell *cell, int64_t deadline, char text[IPS_TICKET_MAX])
 {
     ips_cell_pool *pool;
-    int status = ips_pool_of(cell->space, true, &pool);
+    int status = ips_pool_of(cell->space, cell->wide.shm != NULL, true, &pool);
     if (status == IPS_OK) {
         status = enter(pool, deadline);
     }
@@ -333,6 +341,7 @@ static int
 redeem_inside(ips_cell_pool *pool, const ticket_facts *facts, enum ips_cell_type type,
               ips_cell *out)
 {
+    ips_wide body;
     uint32_t slot = ips_owner_slot(pool->recorded);
     const ips_cell_shm *cell = ips_pool_cell(pool, facts->cell);
     if (cell->type == IPS_CELL_FREE || cell->generation != facts->generation) {
@@ -344,6 +353,9 @@ redeem_inside(ips_cell_pool *pool, const ticket_facts *facts, enum ips_cell_type
                         ips_cell_type_name(cell->type), ips_cell_type_name(type));
     }
     int status = ips_pool_back_bit(pool, slot, facts->cell);
+    if (status == IPS_OK) {
+        status = ips_pool_body(pool, facts->cell, &body);
+    }
     if (status < 0) {
         return status;
     }
@@ -354,7 +366,7 @@ redeem_inside(ips_cell_pool *pool, const ticket_facts *facts, enum ips_cell_type
         ips_pool_change(pool, &(ips_cell_change){
             .cell = facts->cell, .uses = -1, .slot = IPS_NO_INDEX, .ticket = facts->ticket});
     }
-    hold(pool, facts->cell, out);
+    hold(pool, facts->cell, &body, out);
     return IPS_OK;
 }
 
@@ -367,7 +379,7 @@ ips_cell_redeem(ips_space *space, const char *text, enum ips_cell_type type, int
         return ips_fail(IPS_EFORMAT, "'%.60s' is not a pickled %s", text, ips_cell_type_name(type));
     }
     ips_cell_pool *pool;
-    int status = pool_for(space, false, &pool);
+    int status = pool_for(space, ips_cell_is_wide(type), false, &pool);
     if (status < 0) {
         return status;
     }
@@ -412,10 +424,10 @@ leave_pool(ips_cell_pool *pool, ips_owner me, int64_t deadline)
 }
 
 static int
-on_death(ips_space *space, ips_owner dead)
+clear_away(ips_space *space, bool wide, ips_owner dead)
 {
     ips_cell_pool *pool;
-    int status = ips_pool_of(space, false, &pool);
+    int status = ips_pool_of(space, wide, false, &pool);
     if (status < 0 || pool == NULL) {
         return status;
     }
@@ -441,12 +453,24 @@ on_death(ips_space *space, ips_owner dead)
     return IPS_OK;
 }
 
+static int
+on_death(ips_space *space, ips_owner dead)
+{
+    int status = clear_away(space, false, dead);
+    return status != IPS_OK ? status : clear_away(space, true, dead);
+}
+
+static bool
+holds_any(const ips_cell_pool *pool)
+{
+    /* relaxed: the fork that follows copies what this thread sees. */
+    return pool != NULL && atomic_load_explicit(&pool->held, memory_order_relaxed) != 0;
+}
+
 static bool
 has_heirs(ips_space *space)
 {
-    const ips_cell_pool *pool = ips_pool_if_open(space);
-    /* relaxed: the fork that follows copies what this thread sees. */
-    return pool != NULL && atomic_load_explicit(&pool->held, memory_order_relaxed) != 0;
+    return holds_any(ips_pool_if_open(space, false)) || holds_any(ips_pool_if_open(space, true));
 }
 
 /* In the child, alone; the parent waits, and gives nothing back meanwhile.
@@ -456,9 +480,11 @@ inherit(ips_space *space, ips_owner parent, ips_owner child)
 {
     (void)parent;
     (void)child;
-    ips_cell_pool *pool = ips_pool_if_open(space);
-    if (pool != NULL && enter(pool, ips_now() + LONGEST_WAIT_NS) == IPS_OK) {
-        leave(pool);
+    for (int wide = 0; wide <= 1; wide++) {
+        ips_cell_pool *pool = ips_pool_if_open(space, wide != 0);
+        if (pool != NULL && enter(pool, ips_now() + LONGEST_WAIT_NS) == IPS_OK) {
+            leave(pool);
+        }
     }
 }
 

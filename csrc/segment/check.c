@@ -100,25 +100,26 @@ static void
 check_cells(walk *at, const ips_chunk *chunk)
 {
     uint64_t type = chunk->shm->next;
-    uint64_t count = (chunk->size - IPS_CHUNK_UNIT) / sizeof(ips_stable_shm);
-    const ips_stable_shm *cells =
-        (const ips_stable_shm *)((const uint8_t *)chunk->shm + IPS_CHUNK_UNIT);
+    uint64_t stride = ips_stable_stride(type);
+    uint64_t count = (chunk->size - IPS_CHUNK_UNIT) / stride;
+    const uint8_t *first = (const uint8_t *)chunk->shm + IPS_CHUNK_UNIT;
     if (type >= IPS_STABLE_TYPES) {
         complain(at, "cells of no type", chunk->offset);
         return;
     }
     for (uint64_t i = 0; i < count; i++) {
-        bool owned = count_tag(at, cells[i].tag, IPS_CLASS_STABLE, i, chunk->offset);
+        const ips_stable_shm *cell = (const ips_stable_shm *)(first + i * stride);
+        bool owned = count_tag(at, cell->tag, IPS_CLASS_STABLE, i, chunk->offset);
         /* relaxed: stored under the lock that we hold. */
-        uint64_t generation = atomic_load_explicit(&cells[i].generation, memory_order_relaxed);
+        uint64_t generation = atomic_load_explicit(&cell->generation, memory_order_relaxed);
         if (owned && generation == 0) {
             complain(at, "a cell in use without a generation", chunk->offset);
         }
         at->free_cells[type] += !owned;
-        at->owned += owned ? sizeof *cells : 0;
-        at->free += owned ? 0 : sizeof *cells;
+        at->owned += owned ? stride : 0;
+        at->free += owned ? 0 : stride;
     }
-    at->overhead += IPS_CHUNK_UNIT;
+    at->overhead += chunk->size - count * stride;
 }
 
 static void

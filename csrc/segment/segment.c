@@ -73,7 +73,7 @@ layout_stamp(void)
         sizeof(ips_heap_shm), sizeof(ips_catalogue_shm), sizeof(ips_entry_shm),
         sizeof(ips_order_shm), sizeof(ips_chunk_shm), sizeof(ips_stable_shm),
         offsetof(ips_segment_shm, heap), offsetof(ips_heap_shm, stable),
-        IPS_JOURNAL_AT, IPS_RUN_BLOCKS, IPS_BIG_PAYLOAD,
+        IPS_JOURNAL_AT, IPS_RUN_BLOCKS, IPS_BIG_PAYLOAD, IPS_STABLE_BODY,
     };
     return (uint32_t)ips_hash(numbers, sizeof numbers);
 }

@@ -16,6 +16,7 @@
 
 #include "base/status.h"
 #include "member/object.h"
+#include "sync/wide.h"
 
 typedef struct ips_segment ips_segment; /* process-local handle */
 typedef uint64_t ips_offset;
@@ -66,6 +67,18 @@ size_t ips_block_size(ips_segment *segment, ips_offset offset);
  * (or whose construction was rolled back). */
 #define IPS_STABLE_SIZE 48u
 #define IPS_STABLE_TYPES 64u /* types are below this */
+/* Cells of the types from 24 to 31 have a body (sync/wide.h) besides, of fixed
+ * length: 16 KiB, zeroed and type-stable like the rest of the cell. */
+#define IPS_STABLE_BODY 16384u
+static inline bool
+ips_stable_is_wide(uint32_t type)
+{
+    return type >= 24 && type <= 31;
+}
+/* The handle on the body of the cell; its shm is NULL where the type has none
+ * or no such cell can be there.  `name` must stay valid. */
+void ips_stable_wide(ips_segment *segment, ips_offset cell, uint32_t type, const char *name,
+                     ips_wide *out);
 IPS_MUST_CHECK int ips_stable_alloc(ips_segment *segment, uint32_t type, ips_offset *out);
 IPS_MUST_CHECK int ips_stable_free(ips_segment *segment, ips_offset cell); /* at commit */
 /* 0 where no cell of `type` is or was there. */

@@ -5,7 +5,6 @@
 
 #include "base/atomics.h"
 
-#define CELL_SIZE sizeof(ips_stable_shm)
 #define PAYLOAD offsetof(ips_stable_shm, payload)
 #define STORES 8
 
@@ -19,18 +18,28 @@ cell_of(const ips_segment *segment, uint64_t offset)
 static bool
 chunk_of(const ips_segment *segment, uint64_t offset, uint64_t tag, ips_chunk *out)
 {
-    uint64_t distance = IPS_CHUNK_UNIT + PAYLOAD + ips_tag_index(tag) * CELL_SIZE;
-    return distance <= offset && ips_chunk_at(segment, offset - distance, out) &&
-           out->state == IPS_CHUNK_STABLE &&
-           ips_tag_index(tag) < (out->size - IPS_CHUNK_UNIT) / CELL_SIZE &&
-           out->shm->next < IPS_STABLE_TYPES;
+    static const uint64_t strides[] = {sizeof(ips_stable_shm),
+                                       sizeof(ips_stable_shm) + IPS_STABLE_BODY};
+    for (size_t i = 0; i < sizeof strides / sizeof strides[0]; i++) {
+        uint64_t distance = IPS_CHUNK_UNIT + PAYLOAD + ips_tag_index(tag) * strides[i];
+        if (distance <= offset && ips_chunk_at(segment, offset - distance, out) &&
+            out->state == IPS_CHUNK_STABLE && out->shm->next < IPS_STABLE_TYPES &&
+            ips_stable_stride(out->shm->next) == strides[i] &&
+            ips_tag_index(tag) < (out->size - IPS_CHUNK_UNIT) / strides[i]) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool
 ips_stable_at(const ips_segment *segment, uint64_t offset, ips_block *out)
 {
-    out->total = CELL_SIZE;
-    return chunk_of(segment, offset, out->seen, &out->run.chunk);
+    if (!chunk_of(segment, offset, out->seen, &out->run.chunk)) {
+        return false;
+    }
+    out->total = ips_stable_stride(out->run.chunk.shm->next);
+    return true;
 }
 
 /* A chunk full of free cells, chained in order. */
@@ -39,25 +48,28 @@ new_chunk(ips_segment *segment, uint32_t type)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
     ips_chunk chunk;
-    int status = ips_chunk_alloc(segment, segment->run_size, IPS_CHUNK_STABLE, &chunk);
+    uint64_t stride = ips_stable_stride(type);
+    uint64_t size = segment->run_size;
+    size = size < IPS_CHUNK_UNIT + stride ? IPS_CHUNK_UNIT + stride : size;
+    int status = ips_chunk_alloc(segment, size, IPS_CHUNK_STABLE, &chunk);
     if (status == 0) {
         status = ips_journal_reserve(&segment->journal, STORES);
     }
     if (status < 0) {
         return status;
     }
-    ips_stable_shm *cells = (ips_stable_shm *)((uint8_t *)chunk.shm + IPS_CHUNK_UNIT);
     uint64_t first = chunk.offset + IPS_CHUNK_UNIT + PAYLOAD;
-    uint64_t count = (chunk.size - IPS_CHUNK_UNIT) / CELL_SIZE;
+    uint64_t count = (chunk.size - IPS_CHUNK_UNIT) / stride;
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t next = i + 1 < count ? (first + (i + 1) * CELL_SIZE) / 16 : 0;
+        ips_stable_shm *cell = cell_of(segment, first + i * stride);
+        uint64_t next = i + 1 < count ? (first + (i + 1) * stride) / 16 : 0;
         /* relaxed: nobody knows these cells yet. */
-        atomic_store_explicit(&cells[i].generation, 0, memory_order_relaxed);
-        cells[i].tag = ips_tag_make(IPS_TAG_FREE, IPS_CLASS_STABLE, i, next);
+        atomic_store_explicit(&cell->generation, 0, memory_order_relaxed);
+        cell->tag = ips_tag_make(IPS_TAG_FREE, IPS_CLASS_STABLE, i, next);
     }
     ips_set(segment, &chunk.shm->next, type);
     ips_set(segment, &heap->stable[type], first);
-    ips_set(segment, &heap->overhead, heap->overhead + IPS_CHUNK_UNIT);
+    ips_set(segment, &heap->overhead, heap->overhead + chunk.size - count * stride);
     return IPS_OK;
 }
 
@@ -113,9 +125,11 @@ ips_stable_alloc(ips_segment *segment, uint32_t type, ips_offset *out)
     ips_set(segment, &heap->stable[type], ips_tag_link(tag) * 16);
     ips_set(segment, &cell->tag,
             ips_tag_make(IPS_TAG_ALLOCATED, IPS_CLASS_STABLE, ips_tag_index(tag), 0));
-    ips_count(segment, CELL_SIZE, 1);
-    for (unsigned i = 0; i < IPS_STABLE_SIZE / 8; i++) {
-        atomic_store_explicit(&cell->payload[i], 0, memory_order_relaxed);
+    uint64_t stride = ips_stable_stride(type);
+    ips_count(segment, (int64_t)stride, 1);
+    for (uint64_t i = 0; i < (stride - PAYLOAD) / 8; i++) { /* the body is behind the payload */
+        /* relaxed: the generation below publishes the zeros. */
+        atomic_store_explicit(cell->payload + i, 0, memory_order_relaxed);
     }
     /* release: the payload is clean; pairs with ips_stable_generation. */
     atomic_store_explicit(&cell->generation, ips_generation_of(ips_serial_next(segment)),
@@ -171,7 +185,7 @@ ips_stable_generation(ips_segment *segment, ips_offset cell, uint32_t type)
     /* Without the lock: the tag of a cell may change meanwhile, its index and
      * its chunk never do.  relaxed: the generation decides. */
     uint64_t tag = atomic_load_explicit((_Atomic uint64_t *)&shm->tag, memory_order_relaxed);
-    uint64_t distance = PAYLOAD + IPS_CHUNK_UNIT + ips_tag_index(tag) * CELL_SIZE;
+    uint64_t distance = PAYLOAD + IPS_CHUNK_UNIT + ips_tag_index(tag) * ips_stable_stride(type);
     head = distance > cell ? NULL : ips_segment_at(segment, cell - distance, sizeof *head);
     if (head == NULL) {
         return 0;
@@ -183,4 +197,27 @@ ips_stable_generation(ips_segment *segment, ips_offset cell, uint32_t type)
     }
     /* acquire: pairs with the release in ips_stable_alloc. */
     return atomic_load_explicit(&shm->generation, memory_order_acquire);
+}
+
+/* Its length is fixed: ips_wide_back asks for no more than the capacity. */
+static int
+extend(ips_wide *wide, uint64_t bytes)
+{
+    ips_wide_reached(wide, bytes);
+    return IPS_OK;
+}
+
+void
+ips_stable_wide(ips_segment *segment, ips_offset cell, uint32_t type, const char *name,
+                ips_wide *out)
+{
+    *out = (ips_wide){.shm = NULL};
+    if (!ips_stable_is_wide(type)) {
+        return;
+    }
+    out->shm = ips_segment_at(segment, cell + IPS_STABLE_SIZE, IPS_STABLE_BODY);
+    out->capacity = IPS_STABLE_BODY;
+    out->name = name;
+    out->extend = extend;
+    ips_wide_reached(out, IPS_STABLE_BODY);
 }

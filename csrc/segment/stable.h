@@ -2,7 +2,8 @@
 /* Cells for words that change without the lock: memory that keeps its type.
  *
  * Byte map of a cell chunk (state STABLE): head 32 with the type in `next`;
- * from 64 on cells of one cache line each:
+ * from 64 on cells of one cache line each, which in a chunk of a wide type is
+ * followed by the cell's body, IPS_STABLE_BODY bytes:
  *
  *   0   generation  8  of the cell's present use, 0 while it is free
  *   8   tag         8  segment/heap.h
@@ -11,7 +12,7 @@
  * Who writes: the tag the lock's holder, through the journal.  The generation
  * the lock's holder, plainly: a new number at allocation, 0 when a committed
  * transaction destroyed the cell or a rolled back one had made it.  The
- * payload anybody, with atomic operations; no journal entry ever covers it.
+ * payload (and the body) anybody; no journal entry ever covers it.
  *
  * A free cell serves its own type only, and the chunk is never given back: a
  * late compare-and-swap through an old handle meets a word of its own kind.
@@ -32,6 +33,14 @@ typedef struct {
 
 _Static_assert(sizeof(ips_stable_shm) == 64, "byte map above");
 _Static_assert(offsetof(ips_stable_shm, payload) == 16, "byte map above");
+
+/* Bytes from one cell to the next in a chunk of the type. */
+static inline uint64_t
+ips_stable_stride(uint64_t type)
+{
+    return sizeof(ips_stable_shm) +
+           (type < IPS_STABLE_TYPES && ips_stable_is_wide((uint32_t)type) ? IPS_STABLE_BODY : 0);
+}
 
 /* The part of ips_block_at for a tag that says STABLE. */
 bool ips_stable_at(const ips_segment *segment, uint64_t offset, ips_block *out);

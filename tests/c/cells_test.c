@@ -49,7 +49,8 @@ static ips_cell
 make(uint64_t value)
 {
     ips_cell cell;
-    CHECK(ips_cell_make(space, IPS_CELL_LOCK, value, IPS_FOREVER, &cell) == 0);
+    const uint64_t words[IPS_CELL_WORDS] = {value};
+    CHECK(ips_cell_make(space, IPS_CELL_LOCK, words, IPS_FOREVER, &cell) == 0);
     return cell;
 }
 
@@ -186,6 +187,120 @@ kills(void)
     printf("ok wherever a process is killed, the pool is sound\n");
 }
 
+/* All of [from, to) is zero; touching it shows that it has memory. */
+static bool
+is_clear(const ips_wide *wide, uint64_t from, uint64_t to)
+{
+    while (from < to && wide->shm[from] == 0) {
+        from++;
+    }
+    return from == to;
+}
+
+static ips_cell
+make_wide(void)
+{
+    ips_cell cell;
+    const uint64_t words[IPS_CELL_WORDS] = {1, 2, 3, 4};
+    CHECK(ips_cell_make(space, IPS_CELL_BARRIER, words, IPS_FOREVER, &cell) == 0);
+    CHECK((uintptr_t)cell.wide.shm % 64 == 0 && cell.wide.capacity == IPS_WIDE_SIZE);
+    CHECK(ips_wide_back(&cell.wide, IPS_WIDE_FIRST) == 0);
+    /* relaxed: made by this thread. */
+    CHECK(atomic_load_explicit(&cell.shm->words[3], memory_order_relaxed) == 4);
+    return cell;
+}
+
+static void
+fill_body(ips_cell *cell, uint64_t bytes)
+{
+    CHECK(ips_wide_back(&cell->wide, bytes) == 0);
+    memset(cell->wide.shm, 0xab, bytes);
+}
+
+static void
+bodies(void)
+{
+    enum { MANY = 3 * 64 + 5 }; /* more than two groups */
+    static ips_cell cells[MANY];
+    for (int i = 0; i < MANY; i++) {
+        cells[i] = make_wide();
+        CHECK(is_clear(&cells[i].wide, 0, IPS_WIDE_FIRST));
+        fill_body(&cells[i], i % 50 == 0 ? IPS_WIDE_SIZE : IPS_WIDE_FIRST);
+    }
+    check_pool(MANY, 0);
+    CHECK(ips_wide_back(&cells[0].wide, IPS_WIDE_SIZE + 1) == IPS_ENOSPACE);
+    char ticket[IPS_TICKET_MAX];
+    ips_cell copy;
+    CHECK(ips_cell_ticket(&cells[0], IPS_FOREVER, ticket) == 0);
+    CHECK(ips_cell_redeem(space, ticket, IPS_CELL_RWLOCK, IPS_FOREVER, &copy) == IPS_EMISMATCH);
+    CHECK(ips_cell_redeem(space, ticket, IPS_CELL_LOCK, IPS_FOREVER, &copy) < 0);
+    CHECK(ips_cell_redeem(space, ticket, IPS_CELL_BARRIER, IPS_FOREVER, &copy) == 0);
+    CHECK(copy.wide.shm == cells[0].wide.shm);
+    CHECK(ips_wide_back(&copy.wide, IPS_WIDE_SIZE) == 0);
+    CHECK(copy.wide.shm[IPS_WIDE_SIZE - 1] == 0xab);
+    ips_cell_release(&copy);
+    for (int i = 0; i < MANY; i++) {
+        ips_cell_release(&cells[i]);
+    }
+    check_pool(0, 0);
+    for (int i = 0; i < MANY; i++) {
+        cells[i] = make_wide();
+        CHECK(ips_wide_back(&cells[i].wide, IPS_WIDE_SIZE) == 0);
+        CHECK(is_clear(&cells[i].wide, 0, IPS_WIDE_SIZE));
+    }
+    for (int i = 0; i < MANY; i++) {
+        ips_cell_release(&cells[i]);
+    }
+    check_pool(0, 0);
+    printf("ok a wide cell's body is clear for each tenant, and grows to its limit\n");
+}
+
+static void
+bodies_of_the_dead(void)
+{
+    ips_cell kept = make_wide();
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        ips_cell own = make_wide();
+        fill_body(&own, IPS_WIDE_SIZE);
+        fill_body(&kept, 2 * 4096); /* where the parent has not been */
+        (void)kill(getpid(), SIGKILL);
+    }
+    CHECK(waitpid(pid, NULL, 0) == pid);
+    CHECK(ips_space_sweep(space) == 0);
+    check_pool(1, 0);
+    CHECK(ips_wide_back(&kept.wide, 2 * 4096) == 0 && kept.wide.shm[2 * 4096 - 1] == 0xab);
+    ips_cell next = make_wide();
+    CHECK(ips_wide_back(&next.wide, IPS_WIDE_SIZE) == 0 && is_clear(&next.wide, 0, IPS_WIDE_SIZE));
+    ips_cell_release(&next);
+    ips_cell_release(&kept);
+    check_pool(0, 0);
+    printf("ok a dead member's wide cells come back clear\n");
+}
+
+static void
+named_bodies(void)
+{
+    ips_cell_spec spec = {.type = IPS_CELL_BARRIER, .words = {9}};
+    ips_cell first, second;
+    CHECK(ips_cell_open(space, "wide", IPS_CREATE_ONLY, &spec, &first) == 0);
+    CHECK(ips_cell_open(space, "wide", IPS_OPEN_ONLY, &spec, &second) == 0);
+    CHECK((uintptr_t)first.wide.shm % 64 == 0 && value_of(&second) == 9);
+    CHECK(is_clear(&first.wide, 0, IPS_WIDE_FIRST));
+    fill_body(&first, IPS_WIDE_SIZE);
+    CHECK(ips_wide_back(&second.wide, IPS_WIDE_SIZE) == 0);
+    CHECK(second.wide.shm[IPS_WIDE_SIZE - 1] == 0xab);
+    CHECK(ips_wide_back(&second.wide, IPS_WIDE_SIZE + 1) == IPS_ENOSPACE);
+    CHECK(strstr(ips_last_note()->detail, "'wide'") != NULL);
+    ips_cell_release(&first);
+    ips_cell_release(&second);
+    spec.type = IPS_CELL_LOCK;
+    CHECK(ips_cell_open(space, "wide", IPS_OPEN_ONLY, &spec, &second) == IPS_EMISMATCH);
+    CHECK(ips_object_remove(space, "wide", false) == 0);
+    printf("ok a named wide cell is the same to all who open it\n");
+}
+
 static ips_event_shm event;
 static _Atomic uint32_t woken;
 
@@ -240,6 +355,9 @@ main(void)
     threads();
     inheritance();
     kills();
+    bodies();
+    bodies_of_the_dead();
+    named_bodies();
     events();
     ips_space_leave_all();
     return 0;
