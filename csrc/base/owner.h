@@ -2,8 +2,8 @@
 /* Who owns: a member's slot and generation in one number, never a bare pid.
  *
  *   bits  0-15  low 16 bits of the generation
- *   bits 16-29  slot + 1 (so that no owner is ever 0)
- *   bits 30-31  always 0: a lock word keeps its two flags there
+ *   bits 16-28  slot + 1 (so that no owner is ever 0)
+ *   bits 29-31  always 0: a lock word keeps its three flags there
  *   bits 32-63  next 32 bits of the generation
  *
  * The low half fits a futex.  A generation has 48 bits and never wraps in
@@ -18,7 +18,7 @@ typedef uint64_t ips_owner;
 #define IPS_NOBODY ((ips_owner)0)
 #define IPS_MAX_SLOTS 4096u
 #define IPS_GENERATION_MASK ((UINT64_C(1) << 48) - 1)
-#define IPS_OWNER_FLAGS (UINT64_C(3) << 30)
+#define IPS_OWNER_FLAGS (UINT64_C(7) << 29)
 
 static inline ips_owner
 ips_owner_make(uint32_t slot, uint64_t generation)
@@ -31,7 +31,7 @@ ips_owner_make(uint32_t slot, uint64_t generation)
 static inline uint32_t
 ips_owner_slot(ips_owner owner)
 {
-    return ((uint32_t)(owner >> 16) & 0x3fff) - 1;
+    return ((uint32_t)(owner >> 16) & 0x1fff) - 1;
 }
 
 static inline uint64_t

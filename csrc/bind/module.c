@@ -25,6 +25,7 @@ core_exec(PyObject *module)
         ips_add_queue,
         ips_add_desk,
         ips_add_measure,
+        ips_add_aio,
     };
     ips_state *state = ips_state_of_module(module);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {

@@ -100,5 +100,6 @@ int ips_add_deque(PyObject *module, ips_state *state);
 int ips_add_atomic_int(PyObject *module, ips_state *state);
 int ips_add_desk(PyObject *module, ips_state *state);
 int ips_add_measure(PyObject *module, ips_state *state);
+int ips_add_aio(PyObject *module, ips_state *state);
 
 #endif

@@ -58,6 +58,18 @@ ips_member_facts_of(ips_space *space, ips_owner owner, ips_member_facts *out)
     return IPS_OK;
 }
 
+int
+ips_member_watch(ips_space *space, ips_owner owner, int *fd)
+{
+    uint32_t index = ips_owner_slot(owner);
+    ips_member_facts facts;
+    if (index >= ips_slots_used(space) || !read_facts(space, index, &facts) ||
+        facts.owner != owner) {
+        return IPS_ENOENT;
+    }
+    return ips_process_watch(&facts.process, &space->self, fd);
+}
+
 typedef struct {
     void (*report)(const char *line, void *context);
     void *context;

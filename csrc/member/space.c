@@ -11,6 +11,7 @@
 
 static pthread_mutex_t room = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static ips_space *spaces; /* guarded by room; entries live as long as the process */
+static _Atomic(ips_space *) joined; /* the same list, for wakers: see ips_spaces_joined */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static const ips_fork_hook *fork_hooks[4];
@@ -37,6 +38,13 @@ ips_space *
 ips_room_spaces(void)
 {
     return spaces;
+}
+
+ips_space *
+ips_spaces_joined(void)
+{
+    /* acquire: pairs with the release in join_inside. */
+    return atomic_load_explicit(&joined, memory_order_acquire);
 }
 
 void
@@ -126,6 +134,7 @@ after_fork_in_child(void)
     for (ips_space *space = spaces; space != NULL; space = space->next) {
         ips_owner parent = space->parent;
         space->parent = IPS_NOBODY;
+        ips_postbox_forget(space);
         take_over_from(space, parent);
         ips_birth_conclude(space);
     }
@@ -256,6 +265,8 @@ join_inside(const char *folder, ips_space **out)
         }
         space->next = spaces;
         spaces = space;
+        /* release: the entry is complete; pairs with ips_spaces_joined. */
+        atomic_store_explicit(&joined, space, memory_order_release);
     }
     *out = space;
     return join_again_inside(space);

@@ -48,6 +48,11 @@ ips_bell ips_member_bell(ips_space *space, ips_owner owner);
 /* Its bell rang: death is likely, and proof may come any moment. */
 bool ips_member_rang(ips_space *space, ips_owner owner);
 
+/* A descriptor that becomes readable at the end of the member's process: it
+ * tells event loops when to ask for proof.  The caller's to close; IPS_ENOENT
+ * (nothing noted) where there is none to be had: then rely on the bound. */
+IPS_MUST_CHECK int ips_member_watch(ips_space *space, ips_owner owner, int *fd);
+
 /* Facts of one member, for people (`ipcsys ls`, who_holds). */
 typedef struct {
     ips_owner owner;

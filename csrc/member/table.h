@@ -11,6 +11,7 @@
 #include "member/object.h"
 #include "member/slots.h"
 #include "member/space.h"
+#include "os/fifo.h"
 #include "os/file.h"
 
 /* Byte of ".locks" that serializes opening, removing and last-leaving of
@@ -40,6 +41,8 @@ struct ips_space {
     ips_object *objects;    /* open in this process, linked by next/previous */
     ips_owner parent;       /* whom we were forked from, while inheriting */
     int birth;              /* ".births" while a fork is under way, else -1 */
+    ips_fifo postbox;       /* of the member postbox_owner: member/postbox.c */
+    ips_owner postbox_owner;
 };
 
 /* One recursive mutex for all of the room's process-local state.  It is held
@@ -48,6 +51,8 @@ struct ips_space {
 void ips_room_enter(void);
 void ips_room_leave(void);
 ips_space *ips_room_spaces(void); /* list head; call inside */
+/* The same for those who must not wait for the room: entries never go. */
+ips_space *ips_spaces_joined(void);
 
 static inline ips_members_shm *
 ips_members_of(const ips_space *space)
@@ -105,6 +110,8 @@ void ips_names_unlock(ips_space *space);
 /* Remove a link of a member's folder; with `name_too`, which needs the names
  * locked, also the name that asks to go with its last user. */
 IPS_MUST_CHECK int ips_link_drop(ips_space *space, int folder, const char *link, bool name_too);
+
+void ips_postbox_forget(ips_space *space); /* member/postbox.c: in a forked child */
 
 /* member/object.c: an unnamed object from its open file. */
 IPS_MUST_CHECK int ips_object_adopt(ips_space *space, int fd, const ips_object_spec *spec,

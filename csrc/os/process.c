@@ -118,6 +118,23 @@ ips_process_lost_leader(const ips_process_id *id, const ips_process_id *self)
            leader.thread_count > 1;
 }
 
+#define PIDFD_OPEN_CALL 434 /* build hosts may have older headers */
+
+int
+ips_process_watch(const ips_process_id *id, const ips_process_id *self, int *fd)
+{
+    *fd = is_visible_to(self, id) ? (int)syscall(PIDFD_OPEN_CALL, id->pid, 0) : -1;
+    if (*fd < 0) {
+        return IPS_ENOENT;
+    }
+    ips_task_facts leader;
+    if (ips_task_read(id->pid, 0, &leader) && is_same(id, &leader)) {
+        return IPS_OK;
+    }
+    (void)close(*fd); /* another process with its pid */
+    return IPS_ENOENT;
+}
+
 static int
 record_lock(int fd, int command, uint64_t byte, short type, struct flock *lock)
 {

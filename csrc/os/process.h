@@ -48,6 +48,11 @@ bool ips_process_missing(const ips_process_id *id, const ips_process_id *self);
 /* True where `id` is here, its leader has ended and other threads go on. */
 bool ips_process_lost_leader(const ips_process_id *id, const ips_process_id *self);
 
+/* A descriptor that becomes readable when the process has ended, for event
+ * loops.  IPS_ENOENT (nothing noted) where it ended already, cannot be seen
+ * from here, or the kernel has no such descriptors (before Linux 5.3). */
+IPS_MUST_CHECK int ips_process_watch(const ips_process_id *id, const ips_process_id *self, int *fd);
+
 /* A lock on one byte that belongs to the open file, and so to a forked child
  * as well: it goes when both have closed the descriptor, or died. */
 IPS_MUST_CHECK int ips_shared_byte_lock(int fd, uint64_t byte);

@@ -4,6 +4,7 @@
 
 #include <limits.h>
 
+#include "member/postbox.h"
 #include "member/waits.h"
 #include "os/clock.h"
 #include "os/futex.h"
@@ -23,6 +24,17 @@ ips_eventcount_prepare(ips_eventcount_shm *event)
     uint32_t old = atomic_fetch_or_explicit(&event->word, IPS_EC_SLEEPERS, memory_order_seq_cst);
     ips_fence_after_rmw();
     return old | IPS_EC_SLEEPERS;
+}
+
+uint32_t
+ips_eventcount_prepare_async(ips_eventcount_shm *event, ips_space *space)
+{
+    ips_postbox_want(space);
+    /* seq_cst: the bit in the table comes first, pairing with ring_async; and
+     * with the fence, before the re-check, as in ips_eventcount_prepare. */
+    uint32_t old = atomic_fetch_or_explicit(&event->word, IPS_EC_ASYNC, memory_order_seq_cst);
+    ips_fence_after_rmw();
+    return old | IPS_EC_ASYNC;
 }
 
 int
@@ -46,14 +58,23 @@ ips_eventcount_wait(ips_eventcount_shm *event, uint32_t key, ips_space *space, i
     return status == IPS_ETIMEOUT ? IPS_OK : status;
 }
 
-void
-ips_eventcount_notify_slow(ips_eventcount_shm *event, int count)
+/* Take the bit down, and tell all event loops in the table: each puts it up
+ * again if it has to go on waiting. */
+static void
+ring_async(ips_eventcount_shm *event)
 {
-    /* acq_rel: epochs follow one another; the order against the caller's
-     * change is the caller's fence, which pairs with the one in prepare. */
-    uint32_t now = IPS_EC_EPOCH + atomic_fetch_add_explicit(&event->word, IPS_EC_EPOCH,
-                                                            memory_order_acq_rel);
-    if (ips_futex_wake(&event->word, count) >= count || (now & IPS_EC_SLEEPERS) == 0) {
+    /* seq_cst: pairs with the fetch-or in ips_eventcount_prepare_async. */
+    uint32_t old = atomic_fetch_and_explicit(&event->word, ~IPS_EC_ASYNC, memory_order_seq_cst);
+    if ((old & IPS_EC_ASYNC) != 0) {
+        ips_postbox_ring();
+    }
+}
+
+/* Wake up to `count` that park; `now` is the word with the raised epoch. */
+static void
+wake_sleepers(ips_eventcount_shm *event, uint32_t now, int count)
+{
+    if (ips_futex_wake(&event->word, count) >= count) {
         return;
     }
     /* Fewer slept than were to be woken: nobody is left, so the bit can go,
@@ -64,6 +85,22 @@ ips_eventcount_notify_slow(ips_eventcount_shm *event, int count)
     if (atomic_compare_exchange_strong_explicit(&event->word, &now, now & ~IPS_EC_SLEEPERS,
                                                 memory_order_acq_rel, memory_order_relaxed)) {
         (void)ips_futex_wake(&event->word, INT_MAX);
+    }
+}
+
+void
+ips_eventcount_notify_slow(ips_eventcount_shm *event, int count)
+{
+    /* acq_rel: epochs follow one another; the order against the caller's
+     * change is the caller's fence, which pairs with the one in prepare. */
+    uint32_t now = IPS_EC_EPOCH + atomic_fetch_add_explicit(&event->word, IPS_EC_EPOCH,
+                                                            memory_order_acq_rel);
+    if ((now & IPS_EC_ASYNC) != 0) {
+        ring_async(event);
+        now &= ~IPS_EC_ASYNC;
+    }
+    if ((now & IPS_EC_SLEEPERS) != 0) {
+        wake_sleepers(event, now, count);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "sync/lock.h"
 
 #include "base/atomics.h"
+#include "member/postbox.h"
 #include "member/waits.h"
 #include "os/clock.h"
 #include "os/futex.h"
@@ -31,11 +32,17 @@ futex_of(const ips_lock_shm *lock)
 
 /* Two: one takes the lock and keeps the bit, the other parks again, now
  * watching the present owner.  With one, nobody hears the next owner's death
- * before the bound. */
+ * before the bound.  Event loops look themselves, and set ASYNC anew where
+ * they come too late. */
 void
-ips_lock_wake(ips_lock_shm *lock)
+ips_lock_wake(ips_lock_shm *lock, uint64_t left)
 {
-    (void)ips_futex_wake(futex_of(lock), 2);
+    if ((left & IPS_LOCK_WAITERS) != 0) {
+        (void)ips_futex_wake(futex_of(lock), 2);
+    }
+    if ((left & IPS_LOCK_ASYNC) != 0) {
+        ips_postbox_ring();
+    }
 }
 
 /* The door: `seen` names an owner proven dead; become its heir. */
@@ -45,7 +52,7 @@ take_over(ips_lock_shm *lock, uint64_t seen, uint64_t heir)
     /* acquire: pairs with whatever swap put `seen` there; the dead one's own
      * stores are fenced by the proof, in member/proof.c. */
     if (!atomic_compare_exchange_strong_explicit(
-            &lock->word, &seen, heir | IPS_LOCK_ABANDONED | (seen & IPS_LOCK_WAITERS),
+            &lock->word, &seen, heir | IPS_LOCK_ABANDONED | (seen & IPS_LOCK_WANTED),
             memory_order_acquire, memory_order_relaxed)) {
         return false;
     }
@@ -76,7 +83,7 @@ try_all(waiter *w, uint64_t *seen)
     while ((word & ~IPS_OWNER_FLAGS) == IPS_NOBODY) {
         /* acquire: pairs with the release in ips_lock_leave. */
         if (atomic_compare_exchange_weak_explicit(&w->lock->word, &word,
-                                                  mine | (word & IPS_LOCK_WAITERS),
+                                                  mine | (word & IPS_LOCK_WANTED),
                                                   memory_order_acquire, memory_order_relaxed)) {
             return IPS_OK;
         }
@@ -223,4 +230,23 @@ ips_lock_try_or_take_over(ips_lock_shm *lock, ips_space *space)
     uint64_t seen;
     w.thorough = true;
     return try_all(&w, &seen);
+}
+
+bool
+ips_lock_arm(ips_lock_shm *lock, ips_space *space, bool thorough)
+{
+    ips_postbox_want(space);
+    /* relaxed: after the fence in ips_postbox_want, which pairs with the one
+     * in ips_postbox_ring: an ASYNC found here is told to us too. */
+    uint64_t word = atomic_load_explicit(&lock->word, memory_order_relaxed);
+    do {
+        if ((word & ~IPS_OWNER_FLAGS) == IPS_NOBODY) {
+            return true;
+        }
+        /* seq_cst: our bit in the table comes first; pairs with the exchange
+         * in ips_lock_leave. */
+    } while ((word & IPS_LOCK_ASYNC) == 0 &&
+             !atomic_compare_exchange_weak_explicit(&lock->word, &word, word | IPS_LOCK_ASYNC,
+                                                    memory_order_seq_cst, memory_order_relaxed));
+    return !ips_member_lives(space, word & ~IPS_OWNER_FLAGS, thorough);
 }

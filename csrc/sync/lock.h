@@ -4,10 +4,12 @@
  *   0                    free
  *   owner                held
  *   owner | WAITERS      held, and somebody may be parked on the low half
+ *   owner | ASYNC        held, and event loops wait to be told of its release
+ *                        (member/postbox.h)
  *   owner | ABANDONED    held by one who found it in the hands of a dead owner
  *
  * Who writes: anyone, by compare-and-swap or exchange, acquire on taking and
- * release on leaving.  Bits 30 and 31 belong to the word's state, so the
+ * release on leaving.  Bits 29 to 31 belong to the word's state, so the
  * futex is the low half (little-endian: at the word's address).
  *
  * If the owner dies, the word still names it; the next one to want it proves
@@ -41,8 +43,10 @@ typedef struct {
 
 _Static_assert(sizeof(ips_traced_lock_shm) == 16, "the thread stands behind the word");
 
+#define IPS_LOCK_ASYNC (UINT64_C(1) << 29)
 #define IPS_LOCK_ABANDONED (UINT64_C(1) << 30)
 #define IPS_LOCK_WAITERS (UINT64_C(1) << 31)
+#define IPS_LOCK_WANTED (IPS_LOCK_WAITERS | IPS_LOCK_ASYNC)
 
 /* Free or not, at once: true if taken.  Never a system call. */
 static inline bool
@@ -54,7 +58,8 @@ ips_lock_try(ips_lock_shm *lock, ips_owner me)
         &lock->word, &expected, me, memory_order_acquire, memory_order_relaxed);
 }
 
-void ips_lock_wake(ips_lock_shm *lock); /* sync/lock.c: wakes two, see there */
+/* Tell those that the word `left` says are waiting; sync/lock.c. */
+void ips_lock_wake(ips_lock_shm *lock, uint64_t left);
 
 /* Give it up, whoever holds it: true if it was held. */
 static inline bool
@@ -64,8 +69,8 @@ ips_lock_leave(ips_lock_shm *lock)
      * seq_cst so that a later look at sleepers bits is ordered after it
      * (ips_fence_after_rmw). */
     uint64_t old = atomic_exchange_explicit(&lock->word, 0, memory_order_seq_cst);
-    if (__builtin_expect((old & IPS_LOCK_WAITERS) != 0, 0)) {
-        ips_lock_wake(lock);
+    if (__builtin_expect((old & IPS_LOCK_WANTED) != 0, 0)) {
+        ips_lock_wake(lock, old);
     }
     return old != 0;
 }
@@ -79,6 +84,11 @@ IPS_MUST_CHECK int ips_lock_acquire(ips_lock_shm *lock, ips_space *space, int64_
 /* As ips_lock_acquire with IPS_AT_ONCE, but also takes over from the dead:
  * 0, IPS_ABANDONED or IPS_EAGAIN.  Never parks; may probe. */
 IPS_MUST_CHECK int ips_lock_try_or_take_over(ips_lock_shm *lock, ips_space *space);
+
+/* For those who must not park.  After a try in vain: true where it can be had
+ * now, from a dead owner too; else the next release rings this process's
+ * postbox.  `thorough` asks for proof although no bell rang. */
+bool ips_lock_arm(ips_lock_shm *lock, ips_space *space, bool thorough);
 
 /* Did it change hands at a death?  relaxed: asked by the holder, whose taking
  * was the acquire. */

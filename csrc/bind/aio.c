@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What ipcsys.aio needs of the core: to announce a waiter that must not park,
+ * to hear of changes through this process's postbox, and to try an operation
+ * without waiting for anything.  None of it parks, or waits for a lock beyond
+ * a few microseconds, so an event loop may call it. */
+#include "bind/cell.h"
+#include "bind/queue.h"
+#include "member/postbox.h"
+#include "sync/event.h"
+#include "sync/lock.h"
+
+/* A deadline that has passed, but not IPS_AT_ONCE, at which a queue still
+ * waits a moment for its own locks. */
+#define LONG_AGO INT64_C(1)
+
+#define READY (-1) /* of arm: try now */
+
+enum { QUEUE_GET = 0, QUEUE_PUT = 1, QUEUE_JOIN = 2 };
+
+/* An object of ours, in use until leave(). */
+typedef struct {
+    ips_state *state;
+    ips_cell_object *cell;   /* one of these two */
+    ips_queue_object *queue;
+    ips_space *space;
+    const void *words;       /* where it lies, as long as it is open */
+} shared;
+
+static bool
+is_cell(const ips_state *state, PyObject *object)
+{
+    return PyObject_TypeCheck(object, state->lock_type)
+        || PyObject_TypeCheck(object, state->event_type);
+}
+
+/* False with an exception set. */
+static bool
+enter(ips_state *state, PyObject *object, shared *out)
+{
+    *out = (shared){.state = state};
+    if (is_cell(state, object)) {
+        ips_cell_object *cell = (ips_cell_object *)object;
+        if (!ips_cell_enter(cell)) {
+            return false;
+        }
+        *out = (shared){state, cell, NULL, cell->cell.space, cell->cell.shm->words};
+        return true;
+    }
+    if (PyObject_TypeCheck(object, state->queue_type)) {
+        ips_queue_object *queue = (ips_queue_object *)object;
+        if (ips_queue_enter(queue) == NULL) {
+            return false;
+        }
+        *out = (shared){state, NULL, queue, queue->body.ring.space, queue->body.ring.shm};
+        return true;
+    }
+    PyErr_Format(PyExc_TypeError, "%.100s has no asyncio face", Py_TYPE(object)->tp_name);
+    return false;
+}
+
+static void
+leave(const shared *object)
+{
+    if (object->cell != NULL) {
+        ips_cell_leave(object->cell);
+    } else {
+        ips_queue_leave(object->queue);
+    }
+}
+
+/* --- arming ---------------------------------------------------------------- */
+
+static int64_t
+arm_event(ips_event_shm *event, ips_space *space, int64_t since)
+{
+    (void)ips_eventcount_prepare_async(&event->changed, space);
+    uint32_t state = ips_event_state(event);
+    bool done = (state & 1) != 0 || (since >= 0 && state != (uint32_t)since);
+    return done ? READY : (int64_t)state;
+}
+
+/* A message to be had, or the end of the queue.  Where a lock is in the way,
+ * its release is waited for instead. */
+static int64_t
+arm_get(ips_queue *queue, bool thorough)
+{
+    ips_queue_shm *shm = queue->ring.shm;
+    (void)ips_eventcount_prepare_async(&shm->waits.not_empty, queue->ring.space);
+    ips_look look;
+    return ips_queue_look(queue, &look) != IPS_EEMPTY
+            && ips_lock_arm(&shm->consumers.lock, queue->ring.space, thorough) ? READY : 0;
+}
+
+/* How much room it takes depends on the message: the caller tries after this,
+ * and after each byte. */
+static int64_t
+arm_put(ips_queue *queue, bool thorough)
+{
+    ips_queue_shm *shm = queue->ring.shm;
+    (void)ips_eventcount_prepare_async(&shm->waits.not_full, queue->ring.space);
+    (void)ips_lock_arm(&shm->producers.lock, queue->ring.space, thorough);
+    (void)ips_queue_heal(queue, thorough);
+    return 0;
+}
+
+static int64_t
+arm_join(ips_queue *queue, bool thorough)
+{
+    ips_queue_shm *shm = queue->ring.shm;
+    (void)ips_queue_heal(queue, thorough);
+    (void)ips_eventcount_prepare_async(&shm->waits.all_done, queue->ring.space);
+    /* relaxed: after the fence in prepare, which pairs with add_done in
+     * message/queue.c. */
+    uint64_t done = atomic_load_explicit(&shm->done, memory_order_relaxed);
+    return done >= atomic_load_explicit(&shm->producers.tail_sequence, memory_order_relaxed)
+        ? READY : 0;
+}
+
+static int64_t
+arm(const shared *object, PyObject *self, long what, int64_t since, bool thorough)
+{
+    if (object->queue != NULL) {
+        ips_queue *queue = &object->queue->body;
+        return what == QUEUE_GET ? arm_get(queue, thorough)
+            : what == QUEUE_PUT  ? arm_put(queue, thorough)
+                                 : arm_join(queue, thorough);
+    }
+    void *words = object->cell->cell.shm->words;
+    if (PyObject_TypeCheck(self, object->state->event_type)) {
+        return arm_event((ips_event_shm *)words, object->space, since);
+    }
+    return ips_lock_arm((ips_lock_shm *)words, object->space, thorough) ? READY : 0;
+}
+
+PyDoc_STRVAR(arm_doc, "async_arm(object, what, since, thorough, /)\n--\n\n"
+"Announce that event loops of this process wait on the object: -1 where they\n"
+"should try now, else a number to pass as `since` the next time (-1 the first\n"
+"time), and the next change comes to the postbox.  `what` tells the queues of\n"
+"one object apart; `thorough` asks for proof of its holder's death.");
+
+static PyObject *
+core_async_arm(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 4) {
+        return PyErr_Format(PyExc_TypeError, "async_arm() takes 4 arguments (%zd given)", count);
+    }
+    long what = PyLong_AsLong(args[1]);
+    long long since = PyLong_AsLongLong(args[2]);
+    int thorough = PyObject_IsTrue(args[3]);
+    shared object;
+    if (PyErr_Occurred() != NULL || thorough < 0
+        || !enter(ips_state_of_module(module), args[0], &object)) {
+        return NULL;
+    }
+    int64_t now = arm(&object, args[0], what, since, thorough != 0);
+    leave(&object);
+    return PyLong_FromLongLong(now);
+}
+
+/* --- the postbox ----------------------------------------------------------- */
+
+PyDoc_STRVAR(place_doc, "async_place(object, /)\n--\n\n"
+"What tells shared objects apart while they are open, and their namespaces:\n"
+"two numbers, the same for all handles of one object.");
+
+static PyObject *
+core_async_place(PyObject *module, PyObject *object)
+{
+    shared place;
+    if (!enter(ips_state_of_module(module), object, &place)) {
+        return NULL;
+    }
+    unsigned long long words = (uintptr_t)place.words, space = (uintptr_t)place.space;
+    leave(&place);
+    return Py_BuildValue("(KK)", words, space);
+}
+
+PyDoc_STRVAR(open_doc, "async_open(object, /)\n--\n\n"
+"This process's postbox in the object's namespace, made where it is missing:\n"
+"(descriptor, device, inode).  The descriptor is for watching only.");
+
+static PyObject *
+core_async_open(PyObject *module, PyObject *object)
+{
+    shared place;
+    if (!enter(ips_state_of_module(module), object, &place)) {
+        return NULL;
+    }
+    ips_fifo fifo = {.fd = -1};
+    int status;
+    Py_BEGIN_ALLOW_THREADS /* the room may be taken by a thread that forks */
+    status = ips_postbox_open(place.space, &fifo);
+    Py_END_ALLOW_THREADS
+    leave(&place);
+    if (status < 0) {
+        return ips_raise(place.state, status);
+    }
+    return Py_BuildValue("(iKK)", fifo.fd, (unsigned long long)fifo.dev,
+                         (unsigned long long)fifo.inode);
+}
+
+PyDoc_STRVAR(drain_doc, "async_drain(descriptor, device, inode, /)\n--\n\n"
+"Empty a postbox: False where its descriptor was closed or is another file's.");
+
+static PyObject *
+core_async_drain(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 3) {
+        return PyErr_Format(PyExc_TypeError, "async_drain() takes 3 arguments (%zd given)", count);
+    }
+    long fd = PyLong_AsLong(args[0]);
+    ips_fifo fifo = {(int)fd, PyLong_AsUnsignedLongLong(args[1]),
+                     PyLong_AsUnsignedLongLong(args[2])};
+    if (PyErr_Occurred() != NULL) {
+        return NULL;
+    }
+    return PyBool_FromLong(fd >= 0 && fd <= INT32_MAX && ips_fifo_drain(&fifo) == 0);
+}
+
+/* --- holders ---------------------------------------------------------------- */
+
+PyDoc_STRVAR(holder_doc, "async_holder(object, /)\n--\n\n"
+"The owner id of the other member that waiters on the object wait for; 0 where\n"
+"there is none, or not one alone.");
+
+static PyObject *
+core_async_holder(PyObject *module, PyObject *self)
+{
+    shared object;
+    if (!enter(ips_state_of_module(module), self, &object)) {
+        return NULL;
+    }
+    ips_owner owner = IPS_NOBODY;
+    if (PyObject_TypeCheck(self, object.state->lock_type)) {
+        owner = ips_lock_owner((const ips_lock_shm *)object.words);
+    }
+    if (owner == ips_space_self(object.space)) {
+        owner = IPS_NOBODY;
+    }
+    leave(&object);
+    return PyLong_FromUnsignedLongLong(owner);
+}
+
+PyDoc_STRVAR(watch_doc, "async_watch(object, owner, /)\n--\n\n"
+"A new descriptor that becomes readable when the process of that member of the\n"
+"object's namespace ends; None where there is none to be had.");
+
+static PyObject *
+core_async_watch(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "async_watch() takes 2 arguments (%zd given)", count);
+    }
+    unsigned long long owner = PyLong_AsUnsignedLongLong(args[1]);
+    shared object;
+    if (PyErr_Occurred() != NULL || !enter(ips_state_of_module(module), args[0], &object)) {
+        return NULL;
+    }
+    int fd;
+    int status = owner == 0 ? IPS_ENOENT : ips_member_watch(object.space, owner, &fd);
+    leave(&object);
+    if (status < 0) {
+        Py_RETURN_NONE;
+    }
+    return PyLong_FromLong(fd);
+}
+
+/* --- queues ------------------------------------------------------------------ */
+
+static ips_queue_object *
+queue_of(ips_state *state, PyObject *object)
+{
+    if (!PyObject_TypeCheck(object, state->queue_type)) {
+        PyErr_Format(PyExc_TypeError, "a Queue is needed, not %.100s", Py_TYPE(object)->tp_name);
+        return NULL;
+    }
+    return ips_queue_enter((ips_queue_object *)object) == NULL ? NULL : (ips_queue_object *)object;
+}
+
+/* True if the exception that is set is the core's of that ordinal; cleared. */
+static bool
+swallow(const ips_state *state, int ordinal)
+{
+    if (PyErr_Occurred() == NULL || !PyErr_ExceptionMatches(state->errors[ordinal])) {
+        return false;
+    }
+    PyErr_Clear();
+    return true;
+}
+
+PyDoc_STRVAR(get_doc, "async_get(queue, default, /)\n--\n\n"
+"The next item, or `default` where none can be had without waiting, be it for\n"
+"an item or for the queue's lock.");
+
+static PyObject *
+core_async_get(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ips_state *state = ips_state_of_module(module);
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "async_get() takes 2 arguments (%zd given)", count);
+    }
+    ips_queue_object *queue = queue_of(state, args[0]);
+    if (queue == NULL) {
+        return NULL;
+    }
+    ips_look look;
+    PyObject *item = NULL;
+    if (!ips_queue_raise_owed(queue)) {
+        item = ips_queue_look(&queue->body, &look) == IPS_EEMPTY
+            ? Py_NewRef(args[1]) : ips_queue_get_value(queue, LONG_AGO);
+    }
+    if (item == NULL && swallow(state, IPS_ORDINAL_EMPTY)) {
+        item = Py_NewRef(args[1]);
+    }
+    ips_queue_leave(queue);
+    return item;
+}
+
+PyDoc_STRVAR(put_doc, "async_put(queue, kind, data, /)\n--\n\n"
+"Put what encode_value() made: False where it would have to wait.");
+
+static PyObject *
+core_async_put(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ips_state *state = ips_state_of_module(module);
+    Py_buffer view;
+    if (count != 3) {
+        return PyErr_Format(PyExc_TypeError, "async_put() takes 3 arguments (%zd given)", count);
+    }
+    long kind = PyLong_AsLong(args[1]);
+    ips_queue_object *queue = PyErr_Occurred() != NULL ? NULL : queue_of(state, args[0]);
+    if (queue == NULL) {
+        return NULL;
+    }
+    int status = PyObject_GetBuffer(args[2], &view, PyBUF_SIMPLE);
+    if (status == 0) {
+        ips_message message = {view.buf, (uint64_t)view.len, (uint8_t)kind};
+        status = ips_queue_put_message(queue, &message, LONG_AGO);
+        PyBuffer_Release(&view);
+    }
+    ips_queue_leave(queue);
+    if (status < 0 && !swallow(state, IPS_ORDINAL_FULL)) {
+        return NULL;
+    }
+    return PyBool_FromLong(status == 0);
+}
+
+#define FAST(function) (PyCFunction)(void (*)(void))function, METH_FASTCALL
+
+static PyMethodDef functions[] = {
+    {"async_arm", FAST(core_async_arm), arm_doc},
+    {"async_drain", FAST(core_async_drain), drain_doc},
+    {"async_get", FAST(core_async_get), get_doc},
+    {"async_holder", core_async_holder, METH_O, holder_doc},
+    {"async_open", core_async_open, METH_O, open_doc},
+    {"async_place", core_async_place, METH_O, place_doc},
+    {"async_put", FAST(core_async_put), put_doc},
+    {"async_watch", FAST(core_async_watch), watch_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+int
+ips_add_aio(PyObject *module, ips_state *state)
+{
+    (void)state;
+    return PyModule_AddFunctions(module, functions);
+}

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shared objects for asyncio: the same names, waited for with `await`.
+
+    import ipcsys.aio
+
+    lock = ipcsys.aio.Lock(name="printer")
+    async with lock:
+        ...
+
+Each class here is another face of the object of that name in `ipcsys`: tasks,
+threads and other processes may wait on one object at the same time.  A face
+is made like the object itself, or from one: `Lock.of(lock)`, `wrap(lock)`.
+
+No helper threads: a process that waits has one FIFO in the namespace, watched
+by its event loops, and whoever changes an object writes a byte there.  A wait
+that is cancelled has taken nothing.  Within one event loop those who wait for
+the same thing get it in the order in which they came.
+
+    loops       how tasks wait: FIFO, bounds, lines
+    faces       what the classes have in common
+    locks       Lock, Event
+    queues      Queue
+"""
+
+from ipcsys.aio.faces import wrap
+from ipcsys.aio.locks import Event, Lock
+from ipcsys.aio.queues import Queue
+
+__all__ = ["Event", "Lock", "Queue", "wrap"]

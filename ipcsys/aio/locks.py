@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lock and Event for asyncio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ipcsys import _core
+from ipcsys.aio.faces import Face, checked
+from ipcsys.aio.loops import NOT_YET, Thing, is_waited_for, wait
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Lock(Face):
+    """ipcsys.Lock for asyncio: `async with lock:`.
+
+    Takes the arguments of ipcsys.Lock.  The holder is the process: any task of
+    it may release the lock.  Where the process that holds it dies, the next
+    one gets it and finds `abandoned` true: at once where the kernel can tell
+    the event loop, else within a tenth of a second.
+    """
+
+    _kind = _core.Lock
+    shared: _core.Lock
+
+    def _adopt(self, shared: Any) -> None:
+        super()._adopt(shared)
+        self._turn = Thing(shared)
+
+    async def acquire(self, timeout: float | None = None) -> bool:
+        """Take the lock: True, or False when `timeout` seconds were not enough.
+
+        Tasks of one event loop get it in the order in which they asked.  A task
+        that is cancelled meanwhile has not taken it."""
+        checked(timeout)
+        if not is_waited_for(self._turn) and self.shared.acquire(False):
+            return True
+        if timeout == 0:
+            return False
+        return await wait(self._turn, self._try, timeout) is not NOT_YET
+
+    def _try(self) -> Any:
+        return self.shared.acquire(False) or NOT_YET
+
+    def release(self) -> None:
+        """Give the lock up; NotHeld (a RuntimeError) where nobody holds it."""
+        self.shared.release()
+
+    def locked(self) -> bool:
+        """Whether somebody holds the lock."""
+        return self.shared.locked()
+
+    @property
+    def abandoned(self) -> bool:
+        """True from the moment the lock is taken over from a dead holder until it is released."""
+        return self.shared.abandoned
+
+    @property
+    def owner(self) -> int | None:
+        """The pid of the process that holds it, or None."""
+        return self.shared.owner
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shared.release()
+
+
+class Event(Face):
+    """ipcsys.Event for asyncio: `await event.wait()`.
+
+    Takes the arguments of ipcsys.Event."""
+
+    _kind = _core.Event
+    shared: _core.Event
+
+    def _adopt(self, shared: Any) -> None:
+        super()._adopt(shared)
+        self._change = Thing(shared, single=False)
+
+    def is_set(self) -> bool:
+        """Whether the event is set."""
+        return self.shared.is_set()
+
+    def set(self) -> None:
+        """Set the event: whoever waits for it goes on."""
+        self.shared.set()
+
+    def clear(self) -> None:
+        """Clear the event: wait() waits again."""
+        self.shared.clear()
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the event is set: True, also where it was cleared again at once;
+        False where `timeout` seconds were not enough."""
+        checked(timeout)
+        if self.shared.is_set():
+            return True
+        if timeout == 0:
+            return False
+        return await wait(self._change, None, timeout) is not NOT_YET

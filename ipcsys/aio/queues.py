@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Queue for asyncio."""
+
+from __future__ import annotations
+
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any
+
+from ipcsys import _core
+from ipcsys.aio.faces import Face, checked
+from ipcsys.aio.loops import NOT_YET, Thing, is_waited_for, wait
+from ipcsys.errors import Empty, Full, Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from typing_extensions import Buffer, Self
+
+_GET, _PUT, _JOIN = range(3)  # the changes of a queue, for _core.async_arm
+_RAW = 0  # the kind of bytes
+_HARDLY = 1e-9  # seconds: a try that does not wait for the queue's locks either
+
+
+class Queue(Face):
+    """ipcsys.Queue for asyncio: `await queue.get()`, `await queue.put(item)`.
+
+    Takes the arguments of ipcsys.Queue, and keeps its promises: what put()
+    returned from is there for the next get(), whoever is killed.  A get() that
+    is cancelled has taken nothing, a put() that is cancelled has put nothing.
+    """
+
+    _kind = _core.Queue
+    shared: _core.Queue[Any]
+    __class_getitem__ = classmethod(GenericAlias)
+
+    def _adopt(self, shared: Any) -> None:
+        super()._adopt(shared)
+        self._items = Thing(shared, _GET)
+        self._room = Thing(shared, _PUT, looks_twice=True)
+        self._rest = Thing(shared, _JOIN, single=False)
+
+    # -- getting ---------------------------------------------------------------------------
+
+    async def get(self, timeout: float | None = None) -> Any:
+        """Take the next item, waiting for it; Empty where none comes within `timeout`
+        seconds, ShutDown where none can come."""
+        return await self._take(lambda: _core.async_get(self.shared, NOT_YET), timeout)
+
+    def get_nowait(self) -> Any:
+        """Take the next item if there is one, else raise Empty."""
+        item = _core.async_get(self.shared, NOT_YET)
+        if item is NOT_YET:
+            raise self._empty()
+        return item
+
+    async def get_many(self, n: int, timeout: float | None = None) -> list[Any]:
+        """Take up to n items as a list, waiting for the first of them only; Empty where
+        none comes within `timeout` seconds."""
+        return await self._take(lambda: self._hardly(self.shared.get_many, n), timeout)
+
+    async def get_into(self, buffer: Buffer, timeout: float | None = None) -> int:
+        """Take the next message, which must be bytes, into a writable buffer; its size.
+        One that does not fit, or is not bytes, raises and stays."""
+        return await self._take(lambda: self._hardly(self.shared.get_into, buffer), timeout)
+
+    async def _take(self, attempt: Callable[[], Any], timeout: float | None) -> Any:
+        checked(timeout)
+        if not is_waited_for(self._items):
+            item = attempt()
+            if item is not NOT_YET:
+                return item
+        item = NOT_YET if timeout == 0 else await wait(self._items, attempt, timeout)
+        if item is NOT_YET:
+            raise self._empty()
+        return item
+
+    def _hardly(self, method: Callable[..., Any], argument: Any) -> Any:
+        if self.shared.empty():
+            return NOT_YET
+        try:
+            return method(argument, True, _HARDLY)
+        except Empty:
+            return NOT_YET
+
+    def _empty(self) -> Empty:
+        return Empty(f"the queue {self._title()} is empty")
+
+    # -- putting ---------------------------------------------------------------------------
+
+    async def put(self, item: Any, timeout: float | None = None) -> None:
+        """Put an item, waiting for room; Full where there is none within `timeout` seconds,
+        ShutDown where nothing is taken any more."""
+        kind, data = _core.encode_value(item)
+        await self._give(lambda: self._put(kind, data), timeout)
+
+    def put_nowait(self, item: Any) -> None:
+        """Put an item if there is room now, else raise Full."""
+        kind, data = _core.encode_value(item)
+        if not _core.async_put(self.shared, kind, data):
+            raise self._full()
+
+    async def put_bytes(self, buffer: Buffer, timeout: float | None = None) -> None:
+        """Put the bytes of a buffer (bytearray, memoryview, array); get() gives bytes.  They
+        must not change until this returns."""
+        await self._give(lambda: self._put(_RAW, buffer), timeout)
+
+    async def put_many(self, items: Iterable[Any], timeout: float | None = None) -> int:
+        """Put items in order and return how many went in: all, or fewer where `timeout`
+        seconds were not enough; Full where not one did.  A cancellation in between leaves
+        those put that were put."""
+        left = list(items)
+        count = len(left)
+
+        def attempt() -> Any:
+            try:
+                del left[: self.shared.put_many(left, True, _HARDLY)]
+            except Full:
+                pass
+            return NOT_YET if left else count
+
+        try:
+            await self._give(attempt, timeout)
+        except Full:
+            if len(left) == count:
+                raise
+        return count - len(left)
+
+    def _put(self, kind: int, data: Buffer) -> Any:
+        return _core.async_put(self.shared, kind, data) or NOT_YET
+
+    async def _give(self, attempt: Callable[[], Any], timeout: float | None) -> None:
+        checked(timeout)
+        if not is_waited_for(self._room) and attempt() is not NOT_YET:
+            return
+        if timeout == 0 or await wait(self._room, attempt, timeout) is NOT_YET:
+            raise self._full()
+
+    def _full(self) -> Full:
+        return Full(f"the queue {self._title()} is full")
+
+    # -- the rest --------------------------------------------------------------------------
+
+    async def join(self, timeout: float | None = None) -> None:
+        """Wait until each item put was declared done; Timeout where that takes too long."""
+        checked(timeout)
+        if await wait(self._rest, None, timeout) is NOT_YET:
+            raise Timeout(f"not all items of the queue {self._title()} are done")
+
+    def task_done(self) -> None:
+        """Say that an item once got is dealt with; see join()."""
+        self.shared.task_done()
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """No more puts: they raise ShutDown, and so do gets once it is empty.  With
+        immediate=True it is emptied at once."""
+        self.shared.shutdown(immediate)
+
+    def qsize(self) -> int:
+        """How many items there are."""
+        return self.shared.qsize()
+
+    def empty(self) -> bool:
+        """Whether there are none."""
+        return self.shared.empty()
+
+    def full(self) -> bool:
+        """Whether an item would have to wait."""
+        return self.shared.full()
+
+    @property
+    def maxsize(self) -> int:
+        """Messages it may hold; 0: any number."""
+        return self.shared.maxsize
+
+    def _title(self) -> str:
+        return "(unnamed)" if self.shared.name is None else repr(self.shared.name)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shared.close()
