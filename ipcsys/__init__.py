@@ -7,6 +7,7 @@
     registry    who is there and who offers what
     node        processes that call each other
     sync        who holds what, who waits for whom
+    aio         the same objects for asyncio
     demo        the demonstration: python -m ipcsys.demo
     __main__    the command `ipcsys` (needs the extra `cli`)
 
@@ -122,7 +123,7 @@ _LAZY = {
 
 
 # Modules that `import ipcsys` is enough for, loaded on first use too.
-_MODULES = ("sync",)
+_MODULES = ("aio", "sync")
 
 
 def __getattr__(name):

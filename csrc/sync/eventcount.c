@@ -30,8 +30,9 @@ uint32_t
 ips_eventcount_prepare_async(ips_eventcount_shm *event, ips_space *space)
 {
     ips_postbox_want(space);
-    /* seq_cst: the bit in the table comes first, pairing with ring_async; and
-     * with the fence, before the re-check, as in ips_eventcount_prepare. */
+    /* seq_cst: the bit in the table comes first; pairs with the swap in
+     * ring_async.  With the fence, it is visible before the caller re-checks,
+     * as in ips_eventcount_prepare. */
     uint32_t old = atomic_fetch_or_explicit(&event->word, IPS_EC_ASYNC, memory_order_seq_cst);
     ips_fence_after_rmw();
     return old | IPS_EC_ASYNC;
