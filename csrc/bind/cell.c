@@ -344,10 +344,12 @@ closable_step(void *context, int64_t deadline)
     }
 }
 
-int
-ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int64_t deadline)
+/* How to wait: ips_wait_without_gil, or ips_wait_uninterrupted. */
+typedef int (*wait_manner)(ips_wait_step step, void *context, int64_t deadline);
+
+static int
+wait_on(ips_cell_object *self, wait_manner manner, closable *job, int64_t deadline)
 {
-    closable job = {self, step, context};
     ips_waiting waiting = {.space = self->cell.space, .deadline = deadline};
     if (self->place != NULL) {
         const ips_object *file = ips_segment_object(self->place->home.segment);
@@ -357,9 +359,24 @@ ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int64_t 
         ips_cell_wait_place(&self->cell, &waiting.file, &waiting.place);
     }
     ips_waiting_begin(&waiting);
-    int status = ips_wait_without_gil(closable_step, &job, deadline);
+    int status = manner(closable_step, job, deadline);
     ips_waiting_end(&waiting);
     return status;
+}
+
+int
+ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int64_t deadline)
+{
+    closable job = {self, step, context};
+    return wait_on(self, ips_wait_without_gil, &job, deadline);
+}
+
+int
+ips_cell_wait_uninterrupted(ips_cell_object *self, ips_wait_step step, void *context,
+                            int64_t deadline)
+{
+    closable job = {self, step, context};
+    return wait_on(self, ips_wait_uninterrupted, &job, deadline);
 }
 
 /* --- pickling ------------------------------------------------------------ */

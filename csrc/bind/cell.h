@@ -82,6 +82,10 @@ void ips_cell_leave(ips_cell_object *self);
  * another thread closed the handle. */
 int ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int64_t deadline);
 
+/* The same, but as ips_wait_uninterrupted. */
+int ips_cell_wait_uninterrupted(ips_cell_object *self, ips_wait_step step, void *context,
+                                int64_t deadline);
+
 /* Closed, or ObjectGone where it was destroyed in its segment. */
 PyObject *ips_cell_raise_closed(ips_cell_object *self);
 

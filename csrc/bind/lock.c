@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ipcsys.Lock: threading.Lock between processes, on the word of sync/lock.h. */
-#include "bind/cell.h"
-#include "os/clock.h"
+#include "bind/lock.h"
 #include "os/process.h"
-#include "sync/lock.h"
 
 _Static_assert(sizeof(ips_traced_lock_shm) <= sizeof ((ips_cell_shm *)0)->words, "a lock fits a cell");
-
-/* acquire(False) asks for proof of the holder's death this often: proof costs
- * system calls, and the bell tells of most deaths without. */
-#define PROBE_EVERY_NS INT64_C(5000000)
 
 static ips_lock_shm *
 lock_of(ips_cell_object *self)
@@ -57,24 +51,7 @@ try_step(void *context, int64_t deadline)
 {
     (void)deadline;
     const acquiring *job = (const acquiring *)context;
-    int status = ips_lock_try_or_take_over(job->lock, job->space);
-    return status == IPS_EAGAIN ? IPS_ETIMEOUT : status;
-}
-
-/* The lock was not free: wait, or look whether its holder is dead. */
-static int
-acquire_slow(ips_cell_object *self, int64_t deadline)
-{
-    acquiring job = {(ips_lock_shm *)self->cell.shm->words, self->cell.space};
-    if (deadline != IPS_AT_ONCE) {
-        return ips_cell_wait(self, acquire_step, &job, deadline);
-    }
-    int64_t now = ips_now();
-    if (now - self->probed < PROBE_EVERY_NS) {
-        return ips_lock_acquire(job.lock, job.space, IPS_AT_ONCE);
-    }
-    self->probed = now;
-    return ips_wait_without_gil(try_step, &job, IPS_AT_ONCE);
+    return ips_lock_try_or_take_over(job->lock, job->space);
 }
 
 static PyObject *
@@ -90,82 +67,13 @@ acquire(ips_cell_object *self, int64_t deadline)
     if (!ips_cell_enter(self)) {
         return NULL;
     }
-    int status = acquire_slow(self, deadline);
+    acquiring job = {(ips_lock_shm *)self->cell.shm->words, self->cell.space};
+    int status = ips_acquire_slowly(self, acquire_step, try_step, &job, deadline);
     if (status >= 0) {
         sign(self->cell.shm->words);
     }
     ips_cell_leave(self);
-    if (status >= 0) {
-        Py_RETURN_TRUE;
-    }
-    if (status == IPS_ETIMEOUT) {
-        Py_RETURN_FALSE;
-    }
-    ips_state *state = status == IPS_EINTR ? NULL : ips_state_of_type(Py_TYPE(self));
-    return state == NULL ? NULL : ips_raise(state, status);
-}
-
-/* Which parameter a keyword names: 0 blocking (or block), 1 timeout. */
-static int
-parameter_of(PyObject *keyword)
-{
-    if (PyUnicode_CompareWithASCIIString(keyword, "timeout") == 0) {
-        return 1;
-    }
-    if (PyUnicode_CompareWithASCIIString(keyword, "blocking") == 0
-        || PyUnicode_CompareWithASCIIString(keyword, "block") == 0) {
-        return 0;
-    }
-    return -1;
-}
-
-static int
-acquire_arguments(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyObject *given[2])
-{
-    if (count > 2) {
-        PyErr_Format(PyExc_TypeError, "acquire() takes at most 2 arguments (%zd given)", count);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        given[i] = args[i];
-    }
-    Py_ssize_t named = keywords == NULL ? 0 : PyTuple_GET_SIZE(keywords);
-    for (Py_ssize_t i = 0; i < named; i++) {
-        PyObject *keyword = PyTuple_GET_ITEM(keywords, i);
-        int which = parameter_of(keyword);
-        if (which < 0) {
-            PyErr_Format(PyExc_TypeError, "acquire() got an unexpected keyword argument '%U'",
-                         keyword);
-            return -1;
-        }
-        if (given[which] != NULL) {
-            PyErr_Format(PyExc_TypeError, "acquire() got '%U' twice", keyword);
-            return -1;
-        }
-        given[which] = args[count + i];
-    }
-    return 0;
-}
-
-static int
-acquire_deadline(PyObject *given[2], int64_t *deadline)
-{
-    int blocking = given[0] == NULL ? 1 : PyObject_IsTrue(given[0]);
-    if (blocking < 0) {
-        return -1;
-    }
-    *deadline = IPS_FOREVER;
-    if (given[1] != NULL && ips_deadline_of_acquire(given[1], deadline) < 0) {
-        return -1;
-    }
-    if (!blocking) {
-        if (*deadline != IPS_FOREVER) {
-            PyErr_SetString(PyExc_ValueError, "can't specify a timeout for a non-blocking call");
-            return -1;
-        }
-        *deadline = IPS_AT_ONCE;
-    }
-    return 0;
+    return ips_acquire_result(self, status);
 }
 
 PyDoc_STRVAR(acquire_doc, "acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
@@ -177,12 +85,9 @@ static PyObject *
 lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
     int64_t deadline = IPS_FOREVER;
-    if (count != 0 || keywords != NULL) {
-        PyObject *given[2] = {NULL, NULL};
-        if (acquire_arguments(args, count, keywords, given) < 0
-            || acquire_deadline(given, &deadline) < 0) {
-            return NULL;
-        }
+    if ((count != 0 || keywords != NULL)
+        && ips_acquire_deadline(args, count, keywords, &deadline) < 0) {
+        return NULL;
     }
     return acquire((ips_cell_object *)self, deadline);
 }
@@ -238,9 +143,8 @@ lock_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
 
 /* --- looking ------------------------------------------------------------- */
 
-/* The living holder, or IPS_NOBODY: what a dead one left behind can be had. */
-static ips_owner
-holder_of(ips_cell_object *self)
+ips_owner
+ips_lock_object_holder(ips_cell_object *self)
 {
     ips_owner owner = ips_lock_owner(lock_of(self));
     return owner != IPS_NOBODY && ips_member_lives(self->cell.space, owner, false) ? owner
@@ -249,17 +153,17 @@ holder_of(ips_cell_object *self)
 
 PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether somebody holds the lock.");
 
-static PyObject *
-lock_locked(PyObject *object, PyObject *unused)
+PyObject *
+ips_lock_object_locked(PyObject *object, PyObject *unused)
 {
     (void)unused;
     ips_cell_object *self = (ips_cell_object *)object;
     return !ips_cell_is_usable(self) ? ips_cell_raise_closed(self)
-                                     : PyBool_FromLong(holder_of(self) != IPS_NOBODY);
+                                     : PyBool_FromLong(ips_lock_object_holder(self) != IPS_NOBODY);
 }
 
-static PyObject *
-lock_abandoned(PyObject *object, void *unused)
+PyObject *
+ips_lock_object_abandoned(PyObject *object, void *unused)
 {
     (void)unused;
     ips_cell_object *self = (ips_cell_object *)object;
@@ -267,8 +171,8 @@ lock_abandoned(PyObject *object, void *unused)
                                      : PyBool_FromLong(ips_lock_is_abandoned(lock_of(self)));
 }
 
-static PyObject *
-lock_owner(PyObject *object, void *unused)
+PyObject *
+ips_lock_object_owner(PyObject *object, void *unused)
 {
     (void)unused;
     ips_cell_object *self = (ips_cell_object *)object;
@@ -276,7 +180,7 @@ lock_owner(PyObject *object, void *unused)
         return ips_cell_raise_closed(self);
     }
     ips_member_facts facts;
-    ips_owner owner = holder_of(self);
+    ips_owner owner = ips_lock_object_holder(self);
     if (owner == IPS_NOBODY || ips_member_facts_of(self->cell.space, owner, &facts) < 0) {
         Py_RETURN_NONE;
     }
@@ -290,7 +194,7 @@ lock_repr(PyObject *object)
     const char *type = Py_TYPE(self)->tp_name;
     const char *name = ips_cell_name_of(self);
     const char *word = self->shm == NULL                  ? "closed"
-                       : holder_of(self) != IPS_NOBODY    ? "locked"
+                       : ips_lock_object_holder(self) != IPS_NOBODY    ? "locked"
                                                           : "unlocked";
     return name == NULL ? PyUnicode_FromFormat("<%s %s object at %p>", word, type, self)
                         : PyUnicode_FromFormat("<%s %s object '%s' at %p>", word, type, name, self);
@@ -307,7 +211,7 @@ static PyMethodDef lock_methods[] = {
     {"acquire", (PyCFunction)(void (*)(void))lock_acquire, METH_FASTCALL | METH_KEYWORDS,
      acquire_doc},
     {"release", lock_release, METH_NOARGS, release_doc},
-    {"locked", lock_locked, METH_NOARGS, locked_doc},
+    {"locked", ips_lock_object_locked, METH_NOARGS, locked_doc},
     {"__enter__", lock_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nacquire()."},
     {"__exit__", (PyCFunction)(void (*)(void))lock_exit, METH_FASTCALL,
      "__exit__($self, /, *exc_info)\n--\n\nrelease()."},
@@ -316,9 +220,7 @@ static PyMethodDef lock_methods[] = {
 };
 
 static PyGetSetDef lock_getsets[] = {
-    {"abandoned", lock_abandoned, NULL,
-     "True from the moment a lock is taken over from a dead holder until it is released.", NULL},
-    {"owner", lock_owner, NULL, "The pid of the process that holds it, or None.", NULL},
+    IPS_LOCK_GETSETS,
     IPS_CELL_GETSETS,
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -72,6 +72,13 @@ holder(ips_owner owner, uint64_t ident)
     return Py_BuildValue("(KK)", (unsigned long long)owner, (unsigned long long)ident);
 }
 
+/* Do its words begin with an ips_traced_lock_shm? */
+static bool
+is_lock(const ips_cell_facts *cell)
+{
+    return cell->type == IPS_CELL_LOCK || cell->type == IPS_CELL_RLOCK;
+}
+
 static PyObject *
 lock_holders(const ips_cell_facts *cell)
 {
@@ -86,13 +93,14 @@ lock_holders(const ips_cell_facts *cell)
 static PyObject *
 holders_of(const ips_cell_facts *cell)
 {
-    return cell->type == IPS_CELL_LOCK ? lock_holders(cell) : PyList_New(0);
+    return is_lock(cell) ? lock_holders(cell) : PyList_New(0);
 }
 
 static const char *
 state_of(const ips_cell_facts *cell)
 {
     switch (cell->type) {
+    case IPS_CELL_RLOCK:
     case IPS_CELL_LOCK: return (cell->words[0] & ~IPS_OWNER_FLAGS) != 0 ? "held" : "free";
     case IPS_CELL_EVENT: return (cell->words[0] & 1) != 0 ? "set" : "clear";
     default: return "";
@@ -105,7 +113,7 @@ build_lock(const void *item)
     const found *copy = (const found *)item;
     const ips_cell_facts *cell = &copy->cell;
     bool named = copy->name[0] != '\0';
-    bool abandoned = cell->type == IPS_CELL_LOCK && (cell->words[0] & IPS_LOCK_ABANDONED) != 0;
+    bool abandoned = is_lock(cell) && (cell->words[0] & IPS_LOCK_ABANDONED) != 0;
     return Py_BuildValue("{s:N,s:N,s:s,s:s,s:K,s:K,s:N,s:O}",
         "name", named ? PyUnicode_DecodeUTF8(copy->name, (Py_ssize_t)strlen(copy->name),
                                              "surrogateescape")

@@ -29,6 +29,7 @@ typedef struct {
     PyObject *keys[IPS_KEYS];           /* dict keys read lately: bind/value_reader.c */
     PyObject *message_kinds[IPS_MESSAGE_KINDS]; /* ipcsys.MessageType's members, at first use */
     PyTypeObject *lock_type;
+    PyTypeObject *rlock_type;
     PyTypeObject *event_type;
     PyTypeObject *queue_type;
     PyTypeObject *segment_type;
@@ -80,6 +81,10 @@ typedef int (*ips_wait_step)(void *context, int64_t deadline);
  * IPS_EINTR with a Python exception set. */
 int ips_wait_without_gil(ips_wait_step step, void *context, int64_t deadline);
 
+/* The same for a wait that must not end before its time: signal handlers run
+ * only once it has.  Never IPS_EINTR. */
+int ips_wait_uninterrupted(ips_wait_step step, void *context, int64_t deadline);
+
 /* bind/space.c: the namespace of this object; `namespace` is None or str. */
 ips_space *ips_space_of(ips_state *state, PyObject *namespace_);
 /* A name given by the user, checked; points into `name`.  NULL: exception set. */
@@ -90,6 +95,7 @@ int ips_add_errors(PyObject *module, ips_state *state);
 int ips_add_space(PyObject *module, ips_state *state);
 int ips_add_lock(PyObject *module, ips_state *state);
 int ips_add_locks(PyObject *module, ips_state *state);
+int ips_add_rlock(PyObject *module, ips_state *state);
 int ips_add_event(PyObject *module, ips_state *state);
 int ips_add_value(PyObject *module, ips_state *state);
 int ips_add_message(PyObject *module, ips_state *state);

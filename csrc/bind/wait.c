@@ -122,3 +122,15 @@ ips_wait_without_gil(ips_wait_step step, void *context, int64_t deadline)
         }
     }
 }
+
+int
+ips_wait_uninterrupted(ips_wait_step step, void *context, int64_t deadline)
+{
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    do {
+        status = step(context, deadline);
+    } while (status == IPS_EINTR);
+    Py_END_ALLOW_THREADS
+    return status;
+}

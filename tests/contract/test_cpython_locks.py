@@ -16,15 +16,19 @@ EXCUSED = {
 }
 
 
+SUITES = [
+    (lock_tests.LockTests, "locktype", ipcsys.Lock),
+    (lock_tests.RLockTests, "locktype", ipcsys.RLock),
+    (lock_tests.EventTests, "eventtype", ipcsys.Event),
+]
+
+
 def excused(suite, name):
     return name in EXCUSED or f"{suite.__name__}.{name}" in EXCUSED
 
 
 def cases():
-    for suite, attribute, kind in [
-        (lock_tests.LockTests, "locktype", ipcsys.Lock),
-        (lock_tests.EventTests, "eventtype", ipcsys.Event),
-    ]:
+    for suite, attribute, kind in SUITES:
         members = {"__module__": __name__, attribute: staticmethod(kind)}
         ours = type(suite.__name__, (suite, unittest.TestCase), members)
         for name in unittest.TestLoader().getTestCaseNames(ours):
@@ -44,7 +48,7 @@ def test_cpythons_own_test_passes(suite, name):
 def test_every_excuse_names_a_test():
     known = {
         f"{suite.__name__}.{name}"
-        for suite in (lock_tests.LockTests, lock_tests.EventTests)
+        for suite, _attribute, _kind in SUITES
         for name in unittest.TestLoader().getTestCaseNames(suite)
     }
     for name in EXCUSED:

@@ -16,6 +16,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SAYS = {
     "lock_death.py": r"acquired [\d.]+ ms after the kill\nabandoned by its owner: True\n",
     "queue_basics.py": r"(\{'job': \d, 'square': \d+\}\n){3}",
+    "rlock.py": r"\{'checking': 600, 'savings': 300\}\n",
     "shared_map.py": r"\[\('Lima', 21.0\), \('Oslo', -4.5\)\]\n",
     "transaction.py": (
         r"after the kill: +100 0\nafter the exception: +100 0\nafter the transfer: +70 30\n"
