@@ -9,7 +9,7 @@
  * An object is named by two numbers that are the same in every process:
  *
  *   file    the first 8 bytes of its file's identity (base/header.h); 0 for
- *           the pool of unnamed cells
+ *           the pool of unnamed cells, 1 for that of the wide ones
  *   place   where in the file: the offset of an object in a segment, the index
  *           of a cell in the pool, 0 where the file is the object */
 #ifndef IPS_MEMBER_WAITS_H

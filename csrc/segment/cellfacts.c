@@ -6,11 +6,18 @@
 #include "os/file.h"
 #include "segment/cellpool.h"
 
+/* In place of a file's identity, for what lies in a pool. */
+static uint64_t
+pool_file(bool wide)
+{
+    return wide ? 1 : 0;
+}
+
 void
 ips_cell_wait_place(const ips_cell *cell, uint64_t *file, uint64_t *place)
 {
     bool named = cell->object != NULL;
-    *file = named ? ips_wait_file((const ips_header_shm *)cell->object->base) : 0;
+    *file = named ? ips_wait_file((const ips_header_shm *)cell->object->base) : pool_file(cell->wide.shm != NULL);
     *place = named ? 0 : cell->index;
 }
 
@@ -43,12 +50,12 @@ ips_cell_peek(ips_space *space, const char *name, ips_cell_facts *out)
     return IPS_OK;
 }
 
-int
-ips_cells_each(ips_space *space, int (*visit)(const ips_cell_facts *facts, void *context),
-               void *context)
+static int
+each_of(ips_space *space, bool wide, int (*visit)(const ips_cell_facts *facts, void *context),
+        void *context)
 {
     ips_cell_pool *pool;
-    int result = ips_pool_of(space, false, &pool);
+    int result = ips_pool_of(space, wide, false, &pool);
     if (result < 0 || pool == NULL) {
         return result;
     }
@@ -56,7 +63,8 @@ ips_cells_each(ips_space *space, int (*visit)(const ips_cell_facts *facts, void 
     cells = cells < ips_pool_cells_backed(pool) ? cells : ips_pool_cells_backed(pool);
     for (uint32_t i = 0; i < cells && result == 0; i++) {
         const ips_cell_shm *cell = ips_pool_cell(pool, i);
-        ips_cell_facts facts = {.type = cell->type, .index = i, .place = i};
+        ips_cell_facts facts = {
+            .type = cell->type, .index = i, .file = pool_file(wide), .place = i};
         if (facts.type == IPS_CELL_FREE) {
             continue;
         }
@@ -67,4 +75,12 @@ ips_cells_each(ips_space *space, int (*visit)(const ips_cell_facts *facts, void 
         result = visit(&facts, context);
     }
     return result;
+}
+
+int
+ips_cells_each(ips_space *space, int (*visit)(const ips_cell_facts *facts, void *context),
+               void *context)
+{
+    int result = each_of(space, false, visit, context);
+    return result != 0 ? result : each_of(space, true, visit, context);
 }
