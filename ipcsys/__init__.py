@@ -8,6 +8,7 @@
     node        processes that call each other
     sync        who holds what, who waits for whom
     aio         the same objects for asyncio
+    mp          in place of multiprocessing: from ipcsys import mp
     demo        the demonstration: python -m ipcsys.demo
     __main__    the command `ipcsys` (needs the extra `cli`)
 
@@ -125,7 +126,7 @@ _LAZY = {
 
 
 # Modules that `import ipcsys` is enough for, loaded on first use too.
-_MODULES = ("aio", "sync")
+_MODULES = ("aio", "mp", "sync")
 
 
 def __getattr__(name):

@@ -24,6 +24,8 @@ core_exec(PyObject *module)
         ips_add_deque,
         ips_add_atomic_int,
         ips_add_queue,
+        ips_add_mp_queue, /* after its base */
+        ips_add_mp_memory,
         ips_add_desk,
         ips_add_measure,
         ips_add_aio,

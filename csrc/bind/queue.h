@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ipcsys.Queue in parts: the handle (queue_handle.c), putting (queue_put.c),
- * getting (queue_get.c), several at once (queue_many.c), the type (queue.c).
+ * getting (queue_get.c), several at once (queue_many.c), the type (queue.c);
+ * ipcsys.mp.Queue (mp_queue.c) is a subtype of it.
  *
  * Every operation tries without waiting first, with the GIL held; only then
  * does it drop the GIL and do the whole of it anew, waiting where it must. */
@@ -19,6 +20,7 @@ typedef struct {
     PyObject *weakrefs;
     PyObject *owed;          /* a DecodeError that the next get is to raise, or NULL */
     PyObject *name;          /* a str, or NULL where it has none; outlives close() */
+    bool mp;                 /* with the manners of multiprocessing: bind/mp_queue.c */
     ips_queue body;
 } ips_queue_object;
 
@@ -63,6 +65,11 @@ int ips_queue_arguments(const char *method, const ips_call *call, const char *co
                         int least, PyObject **given);
 /* block and timeout with the manners of queue.Queue; NULL: not given. */
 int ips_queue_deadline(PyObject *block, PyObject *timeout, int64_t *deadline);
+
+/* Put one value: None, or NULL with an exception. */
+PyObject *ips_queue_put_value(ips_queue_object *self, PyObject *item, int64_t deadline);
+/* Take one value: it, or NULL with an exception. */
+PyObject *ips_queue_get_one(ips_queue_object *self, int64_t deadline);
 
 /* Put one, without the GIL where it must wait; 0, or -1 with an exception. */
 int ips_queue_put_message(ips_queue_object *self, const ips_message *message, int64_t deadline);

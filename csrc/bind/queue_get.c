@@ -267,8 +267,8 @@ get_quick(ips_queue_object *self)
     return bytes;
 }
 
-static PyObject *
-get(ips_queue_object *self, int64_t deadline)
+PyObject *
+ips_queue_get_one(ips_queue_object *self, int64_t deadline)
 {
     PyObject *value = get_quick(self);
     ips_queue *queue = ips_queue_quick(self);
@@ -291,14 +291,14 @@ ips_queue_get_method(PyObject *self, PyObject *const *args, Py_ssize_t count, Py
             || ips_queue_deadline(given[0], given[1], &deadline) < 0)) {
         return NULL;
     }
-    return get((ips_queue_object *)self, deadline);
+    return ips_queue_get_one((ips_queue_object *)self, deadline);
 }
 
 PyObject *
 ips_queue_get_nowait_method(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    return get((ips_queue_object *)self, IPS_AT_ONCE);
+    return ips_queue_get_one((ips_queue_object *)self, IPS_AT_ONCE);
 }
 
 /* --- into a buffer -------------------------------------------------------- */

@@ -135,6 +135,7 @@ adopt(ips_queue_object *self, ips_state *state, ips_queue *queue)
     }
     self->body = *queue;
     self->state = state;
+    self->mp = PyType_IsSubtype(Py_TYPE(self), state->mp_queue_type);
     /* relaxed: no other thread has the object yet. */
     atomic_store_explicit(&self->inside, 0, memory_order_relaxed);
     self->queue = &self->body;

@@ -4,6 +4,10 @@
 #include "bind/queue.h"
 #include "os/clock.h"
 
+/* How long an unbounded queue of ipcsys.mp whose memory is used up waits for a
+ * get before put raises Full. */
+#define PATIENCE_NS INT64_C(1000000000)
+
 typedef struct {
     ips_queue *queue;
     const ips_message *message;
@@ -17,6 +21,21 @@ put_step(void *context, int64_t deadline)
     return ips_queue_put(job->queue, job->message, 1, deadline, &job->done);
 }
 
+/* Wait for memory as long as others take messages out; a queue that users
+ * think unbounded says where its limit is rather than wait for ever. */
+static int
+put_hopefully(ips_queue_object *self, putting *job)
+{
+    int status;
+    uint64_t taken, before = ips_queue_taken(job->queue);
+    do {
+        taken = before;
+        status = ips_queue_run(self, put_step, job, ips_now() + PATIENCE_NS);
+        before = ips_queue_taken(job->queue);
+    } while (status == IPS_ETIMEOUT && taken != before);
+    return status;
+}
+
 static int
 put_slow(ips_queue_object *self, const ips_message *message, int64_t deadline)
 {
@@ -26,7 +45,9 @@ put_slow(ips_queue_object *self, const ips_message *message, int64_t deadline)
     }
     int status = ips_queue_admits(job.queue, message->size);
     if (status == 0) {
-        status = ips_queue_run(self, put_step, &job, deadline);
+        bool thought_unbounded = self->mp && self->body.ring.maxsize == 0;
+        status = thought_unbounded && deadline == IPS_FOREVER
+            ? put_hopefully(self, &job) : ips_queue_run(self, put_step, &job, deadline);
     }
     if (status == IPS_ETIMEOUT) {
         (void)ips_queue_raise_full(self);
@@ -50,8 +71,8 @@ ips_queue_put_message(ips_queue_object *self, const ips_message *message, int64_
     return put_slow(self, message, deadline);
 }
 
-static PyObject *
-put_value(ips_queue_object *self, PyObject *item, int64_t deadline)
+PyObject *
+ips_queue_put_value(ips_queue_object *self, PyObject *item, int64_t deadline)
 {
     if (PyBytes_CheckExact(item)) {
         ips_message message = {PyBytes_AS_STRING(item), (uint64_t)PyBytes_GET_SIZE(item),
@@ -63,7 +84,7 @@ put_value(ips_queue_object *self, PyObject *item, int64_t deadline)
         (void)ips_queue_enter(self);
         return NULL;
     }
-    if (ips_value_encode(self->state, item, 0, &encoded) < 0) {
+    if (ips_value_encode(self->state, item, self->mp ? IPS_ENCODE_MP : 0, &encoded) < 0) {
         return NULL;
     }
     ips_message message = {encoded.bytes, encoded.size, encoded.kind};
@@ -77,7 +98,7 @@ ips_queue_put_method(PyObject *self, PyObject *const *args, Py_ssize_t count, Py
 {
     static const char *const names[] = {"item", "block", "timeout", NULL};
     if (count == 1 && keywords == NULL) {
-        return put_value((ips_queue_object *)self, args[0], IPS_FOREVER);
+        return ips_queue_put_value((ips_queue_object *)self, args[0], IPS_FOREVER);
     }
     PyObject *given[3] = {NULL, NULL, NULL};
     int64_t deadline;
@@ -86,7 +107,7 @@ ips_queue_put_method(PyObject *self, PyObject *const *args, Py_ssize_t count, Py
         || ips_queue_deadline(given[1], given[2], &deadline) < 0) {
         return NULL;
     }
-    return put_value((ips_queue_object *)self, given[0], deadline);
+    return ips_queue_put_value((ips_queue_object *)self, given[0], deadline);
 }
 
 PyObject *
@@ -99,7 +120,7 @@ ips_queue_put_nowait_method(PyObject *self, PyObject *const *args, Py_ssize_t co
     if (ips_queue_arguments("put_nowait", &call, names, 1, given) < 0) {
         return NULL;
     }
-    return put_value((ips_queue_object *)self, given[0], IPS_AT_ONCE);
+    return ips_queue_put_value((ips_queue_object *)self, given[0], IPS_AT_ONCE);
 }
 
 PyObject *

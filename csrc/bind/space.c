@@ -188,6 +188,7 @@ kind_name(uint16_t kind)
     case IPS_KIND_CELL: return "cell";
     case IPS_KIND_SEGMENT: return "segment";
     case IPS_KIND_QUEUE: return "queue";
+    case IPS_KIND_MEMORY: return "memory";
     default: return "unknown";
     }
 }

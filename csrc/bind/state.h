@@ -23,6 +23,7 @@ typedef struct {
     PyObject *errors[IPS_STATUS_COUNT]; /* ipcsys.errors classes, by status */
     PyObject *pickle_dumps;             /* imported at first use */
     PyObject *pickle_loads;
+    PyObject *mp_dumps;                 /* ipcsys.mp.pickling.dumps, at first use */
     PyObject *datetime_capsule;         /* datetime.datetime_CAPI, at first use */
     PyObject *numpy_array;              /* numpy.ndarray and numpy.generic, once */
     PyObject *numpy_generic;            /* the user has imported numpy */
@@ -32,6 +33,8 @@ typedef struct {
     PyTypeObject *rlock_type;
     PyTypeObject *event_type;
     PyTypeObject *queue_type;
+    PyTypeObject *mp_queue_type;
+    PyTypeObject *mp_memory_type;
     PyTypeObject *segment_type;
     PyTypeObject *transaction_type;
     PyTypeObject *map_type;
@@ -100,6 +103,8 @@ int ips_add_event(PyObject *module, ips_state *state);
 int ips_add_value(PyObject *module, ips_state *state);
 int ips_add_message(PyObject *module, ips_state *state);
 int ips_add_queue(PyObject *module, ips_state *state);
+int ips_add_mp_queue(PyObject *module, ips_state *state);
+int ips_add_mp_memory(PyObject *module, ips_state *state);
 int ips_add_segment(PyObject *module, ips_state *state);
 int ips_add_map(PyObject *module, ips_state *state);
 int ips_add_deque(PyObject *module, ips_state *state);

@@ -84,10 +84,10 @@ ips_value_undecodable_bytes(ips_state *state, const void *bytes, size_t size)
 /* Pickle ----------------------------------------------------------------- */
 
 static PyObject *
-pickle_function(PyObject **place, const char *name)
+pickle_function(PyObject **place, const char *module, const char *name)
 {
     if (*place == NULL) {
-        PyObject *pickle = PyImport_ImportModule("pickle");
+        PyObject *pickle = PyImport_ImportModule(module);
         if (pickle != NULL) {
             Py_XSETREF(*place, PyObject_GetAttrString(pickle, name));
             Py_DECREF(pickle);
@@ -105,7 +105,9 @@ ips_value_pickle(ips_state *state, PyObject *value, unsigned flags, const char *
                               "int, float, str, bytes, list, tuple, dict, set, datetime, numpy",
                               refusal);
     }
-    PyObject *dumps = pickle_function(&state->pickle_dumps, "dumps");
+    PyObject *dumps = flags & IPS_ENCODE_MP
+        ? pickle_function(&state->mp_dumps, "ipcsys.mp.pickling", "dumps")
+        : pickle_function(&state->pickle_dumps, "pickle", "dumps");
     PyObject *bytes = dumps == NULL ? NULL
                                     : PyObject_CallFunction(dumps, "Oi", value, PICKLE_PROTOCOL);
     if (bytes != NULL && !PyBytes_CheckExact(bytes)) {
@@ -124,7 +126,7 @@ ips_value_pickle(ips_state *state, PyObject *value, unsigned flags, const char *
 static PyObject *
 unpickle_from(ips_state *state, PyObject *bytes_like)
 {
-    PyObject *loads = pickle_function(&state->pickle_loads, "loads");
+    PyObject *loads = pickle_function(&state->pickle_loads, "pickle", "loads");
     PyObject *value = loads == NULL ? NULL : PyObject_CallOneArg(loads, bytes_like);
     if (value != NULL) {
         return value;

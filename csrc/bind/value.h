@@ -16,6 +16,8 @@ enum ips_value_kind {
 enum {
     IPS_ENCODE_NO_PICKLE = 1, /* raise EncodeError rather than pickle */
     IPS_ENCODE_NO_RAW = 2,    /* bytes too become MessagePack */
+    IPS_ENCODE_MP = 4,        /* as multiprocessing: its pickler, and what is one
+                               * list or dict comes out as one */
 };
 
 /* An encoded value.  Small ones live in `room`, so that a hot path allocates

@@ -29,11 +29,19 @@ enum ips_value_ext {
  * takes what a writer wrote, also inside the arrays of a Message. */
 #define IPS_VALUE_DEPTH 100
 
+#define IPS_VALUE_MET 8
+
 typedef struct {
     ips_packer out;
     ips_state *state;
     int depth;
     size_t containers_left; /* beyond: pickle, which writes shared parts once */
+    /* Only with IPS_ENCODE_MP: objects met that somebody else refers to as
+     * well.  One met twice, or too many of them: pickle, which keeps them one. */
+    bool keeps_identity;
+    uint8_t ours; /* references to the next value that the writer itself holds */
+    uint32_t met_count;
+    PyObject *met[IPS_VALUE_MET];
     char refusal[160];      /* why this is not a value for MessagePack */
 } ips_value_writer;
 

@@ -24,6 +24,9 @@ ips_value_writer_init(ips_value_writer *writer, ips_state *state, unsigned flags
     writer->state = state;
     writer->depth = 0;
     writer->containers_left = flags & IPS_ENCODE_NO_PICKLE ? SIZE_MAX : MAX_CONTAINERS;
+    writer->keeps_identity = (flags & IPS_ENCODE_MP) != 0;
+    writer->met_count = 0;
+    writer->ours = 0;
     writer->refusal[0] = '\0';
 }
 
@@ -165,7 +168,9 @@ put_dict(ips_value_writer *writer, PyObject *dict)
         Py_INCREF(value);
         done = ips_value_put(writer, key);
         if (done == 0) {
+            writer->ours = 1;
             done = ips_value_put(writer, value);
+            writer->ours = 0;
         }
         Py_DECREF(value);
     }
@@ -254,6 +259,23 @@ put_inner(ips_value_writer *writer, PyObject *value)
     return ips_value_refuse(writer, "a value of type %.100s", type->tp_name);
 }
 
+/* Note an object that has more than one referent: true where it was met
+ * before, or where that cannot be told any more. */
+static bool
+may_be_another(ips_value_writer *writer, PyObject *value)
+{
+    for (uint32_t i = 0; i < writer->met_count; i++) {
+        if (writer->met[i] == value) {
+            return true;
+        }
+    }
+    if (writer->met_count == IPS_VALUE_MET) {
+        return true;
+    }
+    writer->met[writer->met_count++] = value;
+    return false;
+}
+
 int
 ips_value_put(ips_value_writer *writer, PyObject *value)
 {
@@ -283,6 +305,13 @@ ips_value_put(ips_value_writer *writer, PyObject *value)
     }
     if (writer->containers_left-- == 0) {
         return ips_value_refuse(writer, "a value of more than %zu containers", MAX_CONTAINERS);
+    }
+    if (writer->keeps_identity) {
+        Py_ssize_t others = Py_REFCNT(value) - 1 - writer->ours;
+        writer->ours = 0;
+        if (others > 0 && type != &PyTuple_Type && may_be_another(writer, value)) {
+            return ips_value_refuse(writer, "a value with parts that are one object");
+        }
     }
     writer->depth++;
     Py_INCREF(value);

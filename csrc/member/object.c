@@ -18,7 +18,8 @@ static const char *
 kind_name(uint16_t kind)
 {
     static const char *const names[] = {"nothing", "a member table", "a pool of cells",
-                                        "a lock, event or number", "a segment", "a queue"};
+                                        "a lock, event or number", "a segment", "a queue",
+                                        "a block of memory"};
     return kind < sizeof names / sizeof *names ? names[kind] : "something unknown";
 }
 

@@ -137,6 +137,12 @@ IPS_MUST_CHECK int ips_queue_lock_producers(ips_queue *queue, int64_t deadline);
 IPS_MUST_CHECK int ips_queue_lock_consumers(ips_queue *queue, int64_t deadline);
 
 uint64_t ips_queue_size(ips_queue *queue); /* messages in it */
+/* Messages got so far: a hint whether anybody takes any.  relaxed: as such. */
+static inline uint64_t
+ips_queue_taken(const ips_queue *queue)
+{
+    return atomic_load_explicit(&queue->ring.shm->consumers.head_sequence, memory_order_relaxed);
+}
 /* Would the smallest message have to wait? */
 IPS_MUST_CHECK int ips_queue_is_full(ips_queue *queue, int64_t deadline, bool *full);
 /* One message more is done; IPS_EMISMATCH where all were already. */

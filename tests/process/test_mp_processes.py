@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ipcsys.mp between processes: start methods, pools, killed peers, an unsuspecting program."""
+
+import multiprocessing
+import queue
+import signal
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+
+import mp_children
+import pytest
+
+from ipcsys import mp
+
+METHODS = multiprocessing.get_all_start_methods()
+SOON = 30.0
+
+
+@pytest.fixture(params=METHODS)
+def context(request):
+    yield mp.get_context(request.param)
+    if request.param == "forkserver":
+        multiprocessing.forkserver._forkserver._stop()
+    if request.param != "fork":
+        multiprocessing.resource_tracker._resource_tracker._stop()
+
+
+def start(context, target, *args):
+    process = context.Process(target=target, args=args, daemon=True)
+    process.start()
+    return process
+
+
+def end(process):
+    process.kill()
+    process.join(SOON)
+    process.close()
+
+
+def test_queues_values_and_arrays_reach_a_child(context):
+    box, answers = context.JoinableQueue(), context.SimpleQueue()
+    total, cells = context.Value("i", 0), context.Array("d", 10)
+    workers = [start(context, mp_children.work, box, answers, total, cells) for _ in range(2)]
+    for number in range(10):
+        box.put(number)
+    box.join()
+    for _ in workers:
+        box.put(None)
+    got = sorted((answers.get() for _ in range(10)), key=lambda answer: answer["n"])
+    assert got == [{"n": n, "square": n * n} for n in range(10)]
+    assert total.value == 45 and cells[:] == [1.5] * 10
+    for worker in workers:
+        worker.join(SOON)
+        assert worker.exitcode == 0
+        worker.close()
+
+
+def test_objects_reach_the_workers_of_a_pool_as_initargs(context):
+    total, box = context.Value("i", 0), context.Queue()
+    with context.Pool(2, mp_children.keep_positionally, (total, box)) as pool:
+        assert pool.map(mp_children.add_and_put, range(20)) == [n * n for n in range(20)]
+    assert total.value == 190
+    assert sorted(box.get(timeout=SOON)[1] for _ in range(20)) == list(range(20))
+    pool.join()
+
+
+def test_objects_reach_the_workers_of_a_pool_as_arguments(context):
+    """multiprocessing itself refuses this one."""
+    box = context.Queue()
+    with context.Pool(2) as pool:
+        pool.starmap(mp_children.put_squares, [(box, [1, 2]), (box, [3])])
+    assert sorted(box.get(timeout=SOON) for _ in range(3)) == [1, 4, 9]
+    pool.join()
+
+
+def test_objects_reach_the_workers_of_an_executor(context):
+    total, box = context.Value("i", 0), context.Queue()
+    with ProcessPoolExecutor(
+        2, mp_context=context, initializer=mp_children.keep_positionally, initargs=(total, box)
+    ) as pool:
+        assert list(pool.map(mp_children.add_and_put, range(10))) == [n * n for n in range(10)]
+        pool.submit(mp_children.put_squares, box, [7]).result(SOON)
+    assert total.value == 45
+    assert len([box.get(timeout=SOON) for _ in range(11)]) == 11
+
+
+def test_what_a_killed_child_put_is_there(context):
+    box = context.Queue()
+    child = start(context, mp_children.put_then_die, box, 100)
+    child.join(SOON)
+    assert child.exitcode == -signal.SIGKILL
+    assert [box.get(timeout=SOON)["number"] for _ in range(100)] == list(range(100))
+    child.close()
+
+
+@pytest.mark.parametrize("target", [mp_children.get_for_ever, mp_children.put_for_ever])
+def test_a_child_killed_within_a_call_does_not_wedge_the_queue(target):
+    context, ready, box = mp.get_context("fork"), mp.Queue(), mp.Queue(1000)
+    for round_ in range(5):
+        child = start(context, target, box, ready)
+        assert ready.get(timeout=SOON) == child.pid
+        for _ in range(300 * (round_ + 1)):
+            try:
+                if target is mp_children.get_for_ever:
+                    box.put("x", timeout=SOON)
+                else:
+                    box.get(timeout=SOON)
+            except (queue.Full, queue.Empty):
+                pytest.fail("the queue stands still beside a living child")
+        end(child)
+        while not box.empty():
+            box.get(timeout=SOON)
+        box.put("after")
+        assert box.get(timeout=SOON) == "after" and box.check() == []
+
+
+PROGRAM = """
+import sys
+{import_line}
+
+def worker(number, tasks, results, lock, total, log):
+    for task in iter(tasks.get, None):
+        with lock:
+            total.value += task
+        results.put((task, task ** 2))
+    with lock:
+        log[number] += 1
+
+def main():
+    tasks, results = mp.Queue(), mp.Queue()
+    lock, total, log = mp.Lock(), mp.Value("i", 0, lock=False), mp.Array("i", 3)
+    done = mp.Event()
+    workers = [mp.Process(target=worker, args=(n, tasks, results, lock, total, log))
+               for n in range(3)]
+    for process in workers:
+        process.start()
+    for task in range(50):
+        tasks.put(task)
+    for _ in workers:
+        tasks.put(None)
+    print(sorted(results.get() for _ in range(50)))
+    for process in workers:
+        process.join()
+    print(total.value, log[:], [process.exitcode for process in workers])
+    with mp.Pool(2) as pool:
+        print(pool.map(abs, [-3, 4]))
+    ours, theirs = mp.Pipe()
+    ours.send({{"a": 1}})
+    print(theirs.recv(), mp.current_process().name, mp.cpu_count() > 0, done.is_set())
+
+if __name__ == "__main__":
+    mp.set_start_method(sys.argv[1])
+    main()
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_program_says_the_same_with_either_import(method, tmp_path):
+    said = []
+    for name, line in [
+        ("theirs", "import multiprocessing as mp"), ("ours", "from ipcsys import mp"),
+    ]:  # fmt: skip
+        program = tmp_path / f"{name}.py"
+        program.write_text(PROGRAM.format(import_line=line))
+        done = subprocess.run(
+            [sys.executable, program, method], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+        said.append(done.stdout)
+    assert said[0] == said[1] and "(49, 2401)" in said[0]
