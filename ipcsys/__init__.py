@@ -27,6 +27,7 @@ from ipcsys._core import (
     SegmentStats,
     SharedDeque,
     SharedMap,
+    SharedVector,
     Transaction,
 )
 from ipcsys.errors import (
@@ -103,6 +104,7 @@ __all__ = [
     "ServiceDiscovery",
     "SharedDeque",
     "SharedMap",
+    "SharedVector",
     "ShutDown",
     "Timeout",
     "TooLarge",

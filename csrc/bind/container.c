@@ -150,17 +150,18 @@ typedef struct {
     ips_entry entry; /* found or made */
 } opening;
 
+/* Types of one name are one Python class, which tells them apart itself. */
 static int
 is_expected(opening *job)
 {
-    if (job->entry.type == job->maker->type) {
+    const char *found = ips_type_name(job->entry.type);
+    if (found != NULL && strcmp(found, ips_type_name(job->maker->type)) == 0) {
         if (job->maker->stable) {
             job->entry.generation = ips_stable_generation(job->segment, job->entry.offset,
                 job->entry.type);
         }
         return 0;
     }
-    const char *found = ips_type_name(job->entry.type);
     return ips_fail(IPS_EMISMATCH, "'%s' is a %s, not a %s", job->key,
         found != NULL ? found : "thing of a newer version", ips_type_name(job->maker->type));
 }
@@ -246,6 +247,7 @@ adopt(ips_state *state, opening *job, ips_home *home)
     }
     home->segment = job->segment;
     home->root = job->entry.offset;
+    home->type = job->entry.type;
     home->generation = job->entry.generation;
     return 0;
 }

@@ -28,6 +28,7 @@ typedef struct {
     PyObject *keeper;       /* the Segment it stands in; NULL where alone */
     ips_segment *segment;   /* held; NULL: closed, or before __init__ */
     ips_offset root;
+    uint32_t type;          /* enum ips_type */
     uint64_t generation;
     char name[IPS_NAME_MAX + 1]; /* its key in the keeper, or its own; "" unnamed */
 } ips_home;
@@ -127,10 +128,13 @@ int ips_container_register(PyTypeObject *type, const char *abstract);
 #define IPS_CONTAINER_WEAKREFS \
     {"__weaklistoffset__", T_PYSSIZET, offsetof(ips_container, weakrefs), READONLY, NULL}
 #define IPS_CONTAINER_METHODS(restore) \
-    {"close", ips_container_close, METH_NOARGS, "close($self, /)\n--\n\n" \
-        "Give up this handle; threads of this process that wait on it get Closed."}, \
     {"remove", (PyCFunction)(void (*)(void))ips_container_remove, \
         METH_FASTCALL | METH_KEYWORDS | METH_CLASS, IPS_REMOVE_DOC}, \
+    IPS_CONTAINER_METHODS_BUT_REMOVE(restore)
+/* Of types whose objects have a remove() of their own (bind/sequence.h). */
+#define IPS_CONTAINER_METHODS_BUT_REMOVE(restore) \
+    {"close", ips_container_close, METH_NOARGS, "close($self, /)\n--\n\n" \
+        "Give up this handle; threads of this process that wait on it get Closed."}, \
     {"__enter__", ips_container_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nItself."}, \
     {"__exit__", (PyCFunction)(void (*)(void))ips_container_exit, METH_FASTCALL, \
         "__exit__($self, /, *exc_info)\n--\n\nclose()."}, \

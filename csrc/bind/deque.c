@@ -16,10 +16,8 @@
 typedef struct {
     const ips_deque *deque;
     int end;
-    int64_t index;
     const ips_value *value;
     ips_value_copy *copy;
-    uint64_t length;
 } operation;
 
 static int
@@ -41,41 +39,6 @@ act_pop(void *context)
 {
     const operation *job = context;
     return ips_deque_pop(job->deque, job->end, job->copy);
-}
-
-static int
-act_get(void *context)
-{
-    const operation *job = context;
-    return ips_deque_get_locked(job->deque, job->index, job->copy);
-}
-
-static int
-act_set(void *context)
-{
-    const operation *job = context;
-    return ips_deque_set(job->deque, job->index, job->value);
-}
-
-static int
-act_length(void *context)
-{
-    operation *job = context;
-    return ips_deque_length_locked(job->deque, &job->length);
-}
-
-void
-ips_deque_object_notify(const ips_deque_object *self, ips_eventcount_shm *event, int count)
-{
-    /* Between the change and the look at the sleepers: after a commit of our
-     * own, leaving the lock was a seq_cst exchange; inside a transaction
-     * there was none.  Pairs with the fence in ips_eventcount_prepare. */
-    if (ips_tx_is_mine(self->base.home.segment)) {
-        atomic_thread_fence(memory_order_seq_cst);
-    } else {
-        ips_fence_after_rmw();
-    }
-    ips_eventcount_notify(event, count);
 }
 
 static PyObject *
@@ -105,7 +68,7 @@ looks_ready(void *context)
     const ips_deque *deque = wait->job->deque;
     /* relaxed: a hint. */
     uint64_t length = atomic_load_explicit(&deque->shm->length, memory_order_relaxed);
-    return wait->unready == IPS_DEQUE_EMPTY ? length != 0 : length < deque->maxlen;
+    return wait->unready == IPS_ROW_EMPTY ? length != 0 : length < deque->maxlen;
 }
 
 static int
@@ -154,7 +117,7 @@ run_or_wait(ips_deque_object *self, ips_act act, operation *job, int unready, in
     }
     ips_deque_events_shm *events = self->deque.events;
     waiting wait = {self, segment, act, job, unready,
-        unready == IPS_DEQUE_EMPTY ? &events->items : &events->space};
+        unready == IPS_ROW_EMPTY ? &events->items : &events->space};
     ips_segment_hold(segment); /* another thread may close the object */
     status = ips_wait_without_gil(wait_step, &wait, deadline);
     ips_segment_close(segment);
@@ -185,10 +148,10 @@ add(ips_deque_object *self, ips_act act, int end, PyObject *value, int64_t deadl
     operation job = {.deque = &self->deque, .end = end, .value = &plain};
     /* Encoding may have run Python code that closed the deque. */
     int status = ips_container_check(&self->base) < 0
-        ? -1 : run_or_wait(self, act, &job, IPS_DEQUE_FULL, deadline);
+        ? -1 : run_or_wait(self, act, &job, IPS_ROW_FULL, deadline);
     ips_encoded_clear(&encoded);
     if (status == 0 && self->base.home.segment != NULL) {
-        ips_deque_object_notify(self, &self->deque.events->items, 1);
+        ips_sequence_notify(self, &self->deque.events->items, 1);
     }
     return status;
 }
@@ -255,18 +218,18 @@ take(ips_deque_object *self, int end, const char *method, PyObject *const *args,
     ips_value_copy copy;
     ips_value_copy_init(&copy);
     operation job = {.deque = &self->deque, .end = end, .copy = &copy};
-    int status = run_or_wait(self, act_pop, &job, IPS_DEQUE_EMPTY, deadline);
+    int status = run_or_wait(self, act_pop, &job, IPS_ROW_EMPTY, deadline);
     if (status == 0) {
         if (self->base.home.segment != NULL) {
-            ips_deque_object_notify(self, &self->deque.events->space, 1);
+            ips_sequence_notify(self, &self->deque.events->space, 1);
         }
         return decode(self, &copy);
     }
     ips_value_copy_clear(&copy);
-    if (status == IPS_DEQUE_EMPTY && (count != 0 || keywords != NULL)) {
+    if (status == IPS_ROW_EMPTY && (count != 0 || keywords != NULL)) {
         return ips_raise_text(self->base.state, IPS_EEMPTY, "no value came in time");
     }
-    if (status == IPS_DEQUE_EMPTY) {
+    if (status == IPS_ROW_EMPTY) {
         PyErr_SetString(PyExc_IndexError, "pop from an empty SharedDeque");
     }
     return NULL;
@@ -296,56 +259,14 @@ deque_popleft(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject 
 
 /* --- by index */
 
-static Py_ssize_t
-deque_length(PyObject *object)
-{
-    ips_deque_object *self = (ips_deque_object *)object;
-    operation job = {.deque = &self->deque};
-    if (ips_container_check(&self->base) < 0) {
-        return -1;
-    }
-    int status = ips_deque_length(&self->deque, &job.length);
-    if (status == IPS_DEQUE_BUSY) {
-        status = ips_container_run(&self->base, act_length, &job, 0);
-    } else if (status < 0) {
-        (void)ips_raise(self->base.state, status);
-    }
-    return status < 0 ? -1 : (Py_ssize_t)job.length;
-}
-
-/* An index as deque takes it; negative ones count from the right. */
 static int
-index_of(PyObject *index, int64_t *out)
+index_of(PyObject *key, int64_t *out)
 {
-    if (!PyIndex_Check(index)) {
-        PyErr_Format(PyExc_TypeError, "indices are integers, not %.100s",
-            Py_TYPE(index)->tp_name);
-        return -1;
+    if (PyIndex_Check(key)) {
+        return ips_sequence_index_of(key, out);
     }
-    *out = PyNumber_AsSsize_t(index, PyExc_IndexError);
-    return *out == -1 && PyErr_Occurred() != NULL ? -1 : 0;
-}
-
-static PyObject *
-get_at(ips_deque_object *self, int64_t index)
-{
-    ips_value_copy copy;
-    ips_value_copy_init(&copy);
-    int status = ips_deque_get(&self->deque, index, &copy);
-    if (status == IPS_DEQUE_BUSY) {
-        operation job = {.deque = &self->deque, .index = index, .copy = &copy};
-        status = ips_container_run(&self->base, act_get, &job, 0);
-    } else if (status < 0) {
-        (void)ips_raise(self->base.state, status);
-    }
-    if (status == 0) {
-        return decode(self, &copy);
-    }
-    ips_value_copy_clear(&copy);
-    if (status == IPS_DEQUE_RANGE) {
-        PyErr_SetString(PyExc_IndexError, "SharedDeque index out of range");
-    }
-    return NULL;
+    PyErr_Format(PyExc_TypeError, "indices are integers, not %.100s", Py_TYPE(key)->tp_name);
+    return -1;
 }
 
 static PyObject *
@@ -353,36 +274,28 @@ deque_subscript(PyObject *object, PyObject *key)
 {
     ips_deque_object *self = (ips_deque_object *)object;
     int64_t index;
-    if (ips_container_check(&self->base) < 0 || index_of(key, &index) < 0) {
-        return NULL;
-    }
-    return get_at(self, index);
+    return ips_container_check(&self->base) < 0 || index_of(key, &index) < 0
+        ? NULL : ips_sequence_get(self, index);
 }
 
 static int
 deque_assign(PyObject *object, PyObject *key, PyObject *value)
 {
     ips_deque_object *self = (ips_deque_object *)object;
-    ips_encoded encoded;
-    operation job = {.deque = &self->deque};
-    if (value == NULL) {
-        PyErr_SetString(PyExc_TypeError, "a SharedDeque loses values at its ends only");
-        return -1;
+    ips_snapshot encoded = {0};
+    int64_t index;
+    int status = ips_container_check(&self->base) < 0 || index_of(key, &index) < 0 ? -1 : 0;
+    if (status == 0 && value == NULL) {
+        status = ips_sequence_take(self, index, IPS_ROW_ANY, NULL);
+    } else if (status == 0) {
+        status = ips_sequence_encode(self->base.state, NULL, value, &encoded);
+        status = status < 0 ? status : ips_sequence_set(self, index, &encoded);
     }
-    if (index_of(key, &job.index) < 0 || ips_container_check(&self->base) < 0 ||
-        ips_value_encode(self->base.state, value, 0, &encoded) < 0) {
-        return -1;
+    ips_snapshot_clear(&encoded);
+    if (status == IPS_ROW_RANGE) {
+        (void)ips_sequence_raise_range(object, "index");
     }
-    ips_value plain = {encoded.bytes, encoded.size, encoded.kind};
-    job.value = &plain;
-    int status = ips_container_check(&self->base) < 0
-        ? -1 : ips_container_run(&self->base, act_set, &job, plain.size);
-    ips_encoded_clear(&encoded);
-    if (status == IPS_DEQUE_RANGE) {
-        PyErr_SetString(PyExc_IndexError, "SharedDeque index out of range");
-        return -1;
-    }
-    return status < 0 ? -1 : 0;
+    return status == 0 ? 0 : -1;
 }
 
 static PyObject *
@@ -406,7 +319,8 @@ PyDoc_STRVAR(deque_doc,
     "that uses it.\n\n"
     "append() at the limit drops the value at the other end, push() refuses or\n"
     "waits.  pop() and popleft() wait where they are given a timeout.  Values are\n"
-    "copies: what you get is yours.");
+    "copies: what you get is yours.\n\n"
+    "SharedDeque.remove(name) removes a name, deque.remove(value) a value.");
 
 static PyMethodDef deque_methods[] = {
     {"append", deque_append, METH_O, "append($self, value, /)\n--\n\n"
@@ -418,7 +332,8 @@ static PyMethodDef deque_methods[] = {
     {"popleft", (PyCFunction)(void (*)(void))deque_popleft, METH_FASTCALL | METH_KEYWORDS,
         popleft_doc},
     IPS_DEQUE_WHOLE_METHODS,
-    IPS_CONTAINER_METHODS(ips_deque_object_restore),
+    IPS_SEQUENCE_METHODS,
+    IPS_CONTAINER_METHODS_BUT_REMOVE(ips_deque_object_restore),
     {NULL, NULL, 0, NULL},
 };
 
@@ -443,15 +358,19 @@ static PyType_Slot deque_slots[] = {
     {Py_tp_repr, (void *)ips_deque_object_repr},
     {Py_tp_hash, (void *)PyObject_HashNotImplemented},
     {Py_tp_richcompare, (void *)ips_deque_object_compare},
-    {Py_tp_iter, (void *)ips_deque_object_iter},
+    {Py_tp_iter, (void *)ips_sequence_iter},
     {Py_tp_methods, deque_methods},
     {Py_tp_getset, deque_getsets},
     {Py_tp_members, deque_members},
     {Py_mp_subscript, (void *)deque_subscript},
     {Py_mp_ass_subscript, (void *)deque_assign},
-    {Py_mp_length, (void *)deque_length},
-    {Py_sq_contains, (void *)ips_deque_object_contains},
+    {Py_mp_length, (void *)ips_sequence_length},
+    {Py_sq_length, (void *)ips_sequence_length},
+    {Py_sq_contains, (void *)ips_sequence_contains},
+    {Py_nb_add, (void *)ips_deque_object_add},
+    {Py_sq_repeat, (void *)ips_deque_object_repeat},
     {Py_nb_inplace_add, (void *)ips_deque_object_extend_in_place},
+    {Py_sq_inplace_repeat, (void *)ips_sequence_repeat_in_place},
     {0, NULL},
 };
 
@@ -466,5 +385,9 @@ int
 ips_add_deque(PyObject *module, ips_state *state)
 {
     state->deque_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &deque_spec, NULL);
-    return state->deque_type == NULL ? -1 : PyModule_AddType(module, state->deque_type);
+    if (state->deque_type == NULL || ips_sequence_add_remove(module, state->deque_type) < 0 ||
+        PyModule_AddType(module, state->deque_type) < 0) {
+        return -1;
+    }
+    return ips_container_register(state->deque_type, "MutableSequence");
 }

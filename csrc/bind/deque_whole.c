@@ -3,40 +3,8 @@
 #include "bind/deque.h"
 
 #include <limits.h>
-#include <string.h>
-
-#include "bind/value.h"
 
 /* --- filled */
-
-static int
-add_value(ips_state *state, PyObject *value, ips_snapshot *values)
-{
-    ips_encoded encoded;
-    if (ips_value_encode(state, value, 0, &encoded) < 0) {
-        return -1;
-    }
-    int status = ips_snapshot_put(values, encoded.bytes, encoded.size, encoded.kind);
-    ips_encoded_clear(&encoded);
-    if (status < 0) {
-        (void)ips_raise(state, status);
-    }
-    return status < 0 ? -1 : 0;
-}
-
-static int
-add_all(ips_state *state, PyObject *iterable, ips_snapshot *values)
-{
-    PyObject *iterator = PyObject_GetIter(iterable);
-    PyObject *value;
-    int status = iterator == NULL ? -1 : 0;
-    while (status == 0 && (value = PyIter_Next(iterator)) != NULL) {
-        status = add_value(state, value, values);
-        Py_DECREF(value);
-    }
-    Py_XDECREF(iterator);
-    return PyErr_Occurred() != NULL ? -1 : status;
-}
 
 typedef struct {
     const ips_deque *deque;
@@ -58,15 +26,15 @@ extend(ips_deque_object *self, int end, PyObject *iterable)
     if (ips_container_check(&self->base) < 0) {
         return -1;
     }
-    int status = add_all(self->base.state, iterable, &values);
+    int status = ips_sequence_encode_all(self->base.state, NULL, iterable, &values);
     if (status == 0 && values.records != 0) {
         filling job = {&self->deque, end, &values};
         /* Encoding may have run Python code that closed the deque. */
         status = ips_container_check(&self->base) < 0
             ? -1 : ips_container_run(&self->base, act_extend, &job, values.size);
-        if (status >= 0 && self->base.home.segment != NULL) {
+        if (status >= 0) {
             int count = values.records < INT_MAX ? (int)values.records : INT_MAX;
-            ips_deque_object_notify(self, &self->deque.events->items, count);
+            ips_sequence_notify(self, &self->deque.events->items, count);
         }
     }
     ips_snapshot_clear(&values);
@@ -101,14 +69,14 @@ typedef struct {
 static int
 create(ips_segment *segment, void *context, ips_offset *root)
 {
-    return ips_deque_create(segment, ((beginning *)context)->maxlen, root);
+    return ips_deque_create(segment, IPS_TYPE_DEQUE, ((beginning *)context)->maxlen, root);
 }
 
 static int
 fill(ips_segment *segment, ips_offset root, uint64_t generation, void *context)
 {
     ips_deque deque;
-    int status = ips_deque_open(segment, root, generation, &deque);
+    int status = ips_deque_open(segment, IPS_TYPE_DEQUE, root, generation, &deque);
     return status < 0 ? status
                       : ips_deque_extend(&deque, IPS_RIGHT, &((beginning *)context)->values);
 }
@@ -124,7 +92,7 @@ open_deque(ips_deque_object *self)
 {
     self->base.reap = act_reap;
     self->base.handle = &self->deque;
-    int status = ips_deque_open(self->base.home.segment, self->base.home.root, self->base.home.generation,
+    int status = ips_deque_open(self->base.home.segment, IPS_TYPE_DEQUE, self->base.home.root, self->base.home.generation,
         &self->deque);
     if (status < 0) {
         (void)ips_raise(self->base.state, status);
@@ -168,7 +136,7 @@ ips_deque_object_init(PyObject *object, PyObject *args, PyObject *kwargs)
         maxlen_of(maxlen, &start.maxlen) < 0) {
         return -1;
     }
-    int status = iterable == NULL ? 0 : add_all(self->base.state, iterable, &start.values);
+    int status = iterable == NULL ? 0 : ips_sequence_encode_all(self->base.state, NULL, iterable, &start.values);
     if (status == 0) {
         const ips_container_maker maker = {IPS_TYPE_DEQUE, false, create,
             start.values.records != 0 ? fill : NULL, &start, start.values.size};
@@ -198,76 +166,10 @@ ips_deque_object_restore(PyObject *type, PyObject *args)
 
 /* --- listed */
 
-typedef struct {
-    const ips_deque *deque;
-    ips_snapshot *out;
-} listing;
-
-static int
-act_snapshot(void *context)
-{
-    const listing *job = context;
-    return ips_deque_snapshot_locked(job->deque, job->out);
-}
-
 static PyObject *
 list_of(ips_deque_object *self)
 {
-    ips_snapshot snapshot = {0};
-    if (ips_container_check(&self->base) < 0) {
-        return NULL;
-    }
-    int status = ips_deque_snapshot(&self->deque, &snapshot);
-    if (status == IPS_DEQUE_BUSY) {
-        listing job = {&self->deque, &snapshot};
-        status = ips_container_run(&self->base, act_snapshot, &job, 0);
-    } else if (status < 0) {
-        (void)ips_raise(self->base.state, status);
-    }
-    PyObject *list = status < 0 ? NULL : PyList_New((Py_ssize_t)snapshot.records);
-    size_t at = 0;
-    ips_value value;
-    for (Py_ssize_t i = 0; list != NULL && ips_snapshot_next(&snapshot, &at, &value); i++) {
-        PyObject *item = ips_value_decode(self->base.state, value.kind, value.bytes, value.size);
-        if (item == NULL) {
-            Py_CLEAR(list);
-        } else {
-            PyList_SET_ITEM(list, i, item);
-        }
-    }
-    ips_snapshot_clear(&snapshot);
-    return list;
-}
-
-PyObject *
-ips_deque_object_iter(PyObject *self)
-{
-    PyObject *values = list_of((ips_deque_object *)self);
-    PyObject *iterator = values == NULL ? NULL : PyObject_GetIter(values);
-    Py_XDECREF(values);
-    return iterator;
-}
-
-PyObject *
-ips_deque_object_reversed(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    PyObject *values = list_of((ips_deque_object *)self);
-    PyObject *iterator = NULL;
-    if (values != NULL && PyList_Reverse(values) == 0) {
-        iterator = PyObject_GetIter(values);
-    }
-    Py_XDECREF(values);
-    return iterator;
-}
-
-int
-ips_deque_object_contains(PyObject *self, PyObject *value)
-{
-    PyObject *values = list_of((ips_deque_object *)self);
-    int found = values == NULL ? -1 : PySequence_Contains(values, value);
-    Py_XDECREF(values);
-    return found;
+    return ips_sequence_list(self, IPS_SPAN_ALL, NULL);
 }
 
 static PyObject *
@@ -297,8 +199,7 @@ PyObject *
 ips_deque_object_repr(PyObject *object)
 {
     ips_deque_object *self = (ips_deque_object *)object;
-    const char *type = strrchr(Py_TYPE(object)->tp_name, '.');
-    type = type == NULL ? Py_TYPE(object)->tp_name : type + 1;
+    const char *type = ips_short_name(object);
     if (self->base.home.segment == NULL) {
         return PyUnicode_FromFormat("<closed %s>", type);
     }
@@ -314,21 +215,29 @@ ips_deque_object_repr(PyObject *object)
     return text;
 }
 
-/* With another SharedDeque or a collections.deque, by their values. */
+/* 1: another SharedDeque or a collections.deque; 0, -1. */
+static int
+is_deque(PyObject *self, PyObject *other)
+{
+    ips_state *state = ips_state_of_type(Py_TYPE(self));
+    if (state == NULL || PyObject_TypeCheck(other, state->deque_type)) {
+        return state == NULL ? -1 : 1;
+    }
+    PyObject *module = PyImport_ImportModule("collections");
+    PyObject *deque = module == NULL ? NULL : PyObject_GetAttrString(module, "deque");
+    Py_XDECREF(module);
+    int is = deque == NULL ? -1 : PyObject_IsInstance(other, deque);
+    Py_XDECREF(deque);
+    return is;
+}
+
+/* By their values. */
 PyObject *
 ips_deque_object_compare(PyObject *object, PyObject *other, int op)
 {
-    ips_state *state = ips_state_of_type(Py_TYPE(object));
-    PyObject *module = state == NULL ? NULL : PyImport_ImportModule("collections");
-    PyObject *deque = module == NULL ? NULL : PyObject_GetAttrString(module, "deque");
-    Py_XDECREF(module);
-    int comparable = deque == NULL ? -1 : PyObject_IsInstance(other, deque);
-    Py_XDECREF(deque);
-    if (comparable < 0) {
-        return NULL;
-    }
-    if (!comparable && !PyObject_TypeCheck(other, state->deque_type)) {
-        Py_RETURN_NOTIMPLEMENTED;
+    int comparable = is_deque(object, other);
+    if (comparable <= 0) {
+        return comparable < 0 ? NULL : Py_NewRef(Py_NotImplemented);
     }
     PyObject *mine = list_of((ips_deque_object *)object);
     PyObject *theirs = mine == NULL ? NULL : PySequence_List(other);
@@ -336,6 +245,64 @@ ips_deque_object_compare(PyObject *object, PyObject *other, int op)
     Py_XDECREF(mine);
     Py_XDECREF(theirs);
     return result;
+}
+
+/* --- sums and turns */
+
+/* + with a collections.deque on either side: one of these. */
+PyObject *
+ips_deque_object_add(PyObject *left, PyObject *right)
+{
+    const bool ours = Py_TYPE(left)->tp_as_number != NULL &&
+                      Py_TYPE(left)->tp_as_number->nb_add == ips_deque_object_add;
+    int fits = is_deque(ours ? left : right, ours ? right : left);
+    if (fits <= 0) {
+        return fits < 0 ? NULL : Py_NewRef(Py_NotImplemented);
+    }
+    PyObject *sum = PyObject_CallMethod(left, "copy", NULL);
+    PyObject *done = sum == NULL ? NULL : PyObject_CallMethod(sum, "extend", "O", right);
+    if (done == NULL) {
+        Py_CLEAR(sum);
+    }
+    Py_XDECREF(done);
+    return sum;
+}
+
+PyObject *
+ips_deque_object_repeat(PyObject *object, Py_ssize_t times)
+{
+    PyObject *values = ips_deque_object_copy(object, NULL);
+    PyObject *result = values == NULL ? NULL : PySequence_Repeat(values, times);
+    Py_XDECREF(values);
+    return result;
+}
+
+typedef struct {
+    const ips_deque *deque;
+    int64_t steps;
+} turning;
+
+static int
+act_rotate(void *context)
+{
+    const turning *job = context;
+    return ips_deque_rotate(job->deque, job->steps);
+}
+
+PyObject *
+ips_deque_object_rotate(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    ips_deque_object *self = (ips_deque_object *)object;
+    turning job = {&self->deque, 1};
+    if (count > 1) {
+        return PyErr_Format(PyExc_TypeError, "rotate() takes a number of steps (%zd given)", count);
+    }
+    if ((count == 1 && ips_sequence_index_of(args[0], &job.steps) < 0) ||
+        ips_container_check(&self->base) < 0 ||
+        ips_container_run(&self->base, act_rotate, &job, 0) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 /* --- emptied, checked */
@@ -355,7 +322,7 @@ ips_deque_object_clear(PyObject *object, PyObject *unused)
         ips_container_run(&self->base, act_clear, &self->deque, 0) < 0) {
         return NULL;
     }
-    ips_deque_object_notify(self, &self->deque.events->space, INT_MAX);
+    ips_sequence_notify(self, &self->deque.events->space, INT_MAX);
     Py_RETURN_NONE;
 }
 

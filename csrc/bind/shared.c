@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "data/deque.h"
+#include "data/flat.h"
 #include "data/map.h"
 #include "data/types.h"
 
@@ -26,8 +27,16 @@ static int
 destroy_deque(ips_segment *segment, const ips_entry *entry)
 {
     ips_deque deque;
-    int status = ips_deque_open(segment, entry->offset, entry->generation, &deque);
+    int status = ips_deque_open(segment, entry->type, entry->offset, entry->generation, &deque);
     return status < 0 ? status : ips_deque_destroy(&deque);
+}
+
+static int
+destroy_flat(ips_segment *segment, const ips_entry *entry)
+{
+    ips_flat flat;
+    int status = ips_flat_open(segment, entry->offset, entry->generation, &flat);
+    return status < 0 ? status : ips_flat_destroy(&flat);
 }
 
 static const ips_shared_type shared_types[] = {
@@ -37,6 +46,8 @@ static const ips_shared_type shared_types[] = {
     {IPS_TYPE_RLOCK, offsetof(ips_state, rlock_type), destroy_cell},
     {IPS_TYPE_MAP, offsetof(ips_state, map_type), destroy_map},
     {IPS_TYPE_DEQUE, offsetof(ips_state, deque_type), destroy_deque},
+    {IPS_TYPE_VECTOR, offsetof(ips_state, vector_type), destroy_deque},
+    {IPS_TYPE_TYPED_VECTOR, offsetof(ips_state, vector_type), destroy_flat},
 };
 
 #define SHARED_TYPES (sizeof shared_types / sizeof shared_types[0])

@@ -39,6 +39,7 @@ typedef struct {
     PyTypeObject *transaction_type;
     PyTypeObject *map_type;
     PyTypeObject *deque_type;
+    PyTypeObject *vector_type;
     PyTypeObject *atomic_int_type;
     PyTypeObject *message_type;
     PyTypeObject *desk_type;
@@ -108,6 +109,7 @@ int ips_add_mp_memory(PyObject *module, ips_state *state);
 int ips_add_segment(PyObject *module, ips_state *state);
 int ips_add_map(PyObject *module, ips_state *state);
 int ips_add_deque(PyObject *module, ips_state *state);
+int ips_add_vector(PyObject *module, ips_state *state);
 int ips_add_atomic_int(PyObject *module, ips_state *state);
 int ips_add_desk(PyObject *module, ips_state *state);
 int ips_add_measure(PyObject *module, ips_state *state);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A double-ended queue of encoded values: a ring of slots that grows.
+/* A row of encoded values, growing at both ends: a ring of slots.  It is what
+ * a SharedDeque is (type DEQUE) and a SharedVector of any values (type VECTOR,
+ * without event counts and without limit).
  *
  * Byte map of the root (128 bytes):
  *
@@ -9,7 +11,7 @@
  *   40   length      8
  *   48   maxlen      8  IPS_UNBOUNDED or the limit, constant
  *   56   graves      8  rings that clear() left to be freed bit by bit
- *   64   events      8  stable cell of the event counts, constant
+ *   64   events      8  stable cell of the event counts, constant; a vector: 0
  *   72   reserved   56
  *
  * Byte map of a ring's block:
@@ -44,6 +46,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "data/row.h"
 #include "data/types.h"
 #include "data/value.h"
 #include "segment/segment.h"
@@ -93,56 +96,73 @@ _Static_assert(sizeof(ips_deque_events_shm) <= IPS_STABLE_SIZE, "they share a ce
 typedef struct {
     ips_segment *segment;
     ips_deque_shm *shm;
-    ips_deque_events_shm *events;
+    ips_deque_events_shm *events; /* NULL: a vector */
+    uint32_t type;
     ips_offset offset;
     uint64_t generation;
     uint64_t maxlen;
 } ips_deque;
 
-/* Successes with news. */
-enum {
-    IPS_DEQUE_EMPTY = 24,
-    IPS_DEQUE_FULL = 25,
-    IPS_DEQUE_BUSY = 26,  /* writers kept us from reading; look under the lock */
-    IPS_DEQUE_RANGE = 27, /* no such index */
-};
-
 /* --- no transaction needed */
 
 /* IPS_ECORRUPT where no deque can be at `offset`. */
-IPS_MUST_CHECK int ips_deque_open(ips_segment *segment, ips_offset offset, uint64_t generation,
-    ips_deque *out);
+IPS_MUST_CHECK int ips_deque_open(ips_segment *segment, uint32_t type, ips_offset offset,
+    uint64_t generation, ips_deque *out);
 /* A copy of the value at `index` from the left, or from the right where
- * negative (-1 is the last): 0, IPS_DEQUE_RANGE or IPS_DEQUE_BUSY. */
+ * negative (-1 is the last): 0, IPS_ROW_RANGE or IPS_ROW_BUSY. */
 IPS_MUST_CHECK int ips_deque_get(const ips_deque *deque, int64_t index, ips_value_copy *out);
-/* 0 or IPS_DEQUE_BUSY. */
+/* 0 or IPS_ROW_BUSY. */
 IPS_MUST_CHECK int ips_deque_length(const ips_deque *deque, uint64_t *out);
-/* All values of one state, left to right.  0 or IPS_DEQUE_BUSY. */
-IPS_MUST_CHECK int ips_deque_snapshot(const ips_deque *deque, ips_snapshot *out);
+/* The values of a part, all of one state; out->version tells which.  0 or
+ * IPS_ROW_BUSY. */
+IPS_MUST_CHECK int ips_deque_snapshot(const ips_deque *deque, ips_span span, ips_snapshot *out);
 
 /* --- inside a transaction; after an error the caller aborts it */
 
-IPS_MUST_CHECK int ips_deque_create(ips_segment *segment, uint64_t maxlen, ips_offset *out);
+IPS_MUST_CHECK int ips_deque_create(ips_segment *segment, uint32_t type, uint64_t maxlen,
+    ips_offset *out);
 /* Frees everything and retires the root; clear and reap a large one before,
  * in transactions of their own. */
 IPS_MUST_CHECK int ips_deque_destroy(const ips_deque *deque);
 
-/* As their namesakes above, never IPS_DEQUE_BUSY. */
+/* As their namesakes above, never IPS_ROW_BUSY. */
 IPS_MUST_CHECK int ips_deque_get_locked(const ips_deque *deque, int64_t index,
     ips_value_copy *out);
 IPS_MUST_CHECK int ips_deque_length_locked(const ips_deque *deque, uint64_t *out);
-IPS_MUST_CHECK int ips_deque_snapshot_locked(const ips_deque *deque, ips_snapshot *out);
+IPS_MUST_CHECK int ips_deque_snapshot_locked(const ips_deque *deque, ips_span span,
+    ips_snapshot *out);
 
-/* 0, or IPS_DEQUE_FULL at the limit. */
+/* 0, or IPS_ROW_FULL at the limit. */
 IPS_MUST_CHECK int ips_deque_push(const ips_deque *deque, int end, const ips_value *value);
 /* As collections.deque: at the limit the value at the other end goes. */
 IPS_MUST_CHECK int ips_deque_append(const ips_deque *deque, int end, const ips_value *value);
 /* Append all records, in order.  Many go into a fresh ring with plain stores. */
 IPS_MUST_CHECK int ips_deque_extend(const ips_deque *deque, int end, const ips_snapshot *values);
-/* 0, or IPS_DEQUE_EMPTY; a copy of the value unless `out` is NULL. */
+/* 0, or IPS_ROW_EMPTY; a copy of the value unless `out` is NULL. */
 IPS_MUST_CHECK int ips_deque_pop(const ips_deque *deque, int end, ips_value_copy *out);
-/* 0 or IPS_DEQUE_RANGE. */
+/* 0 or IPS_ROW_RANGE. */
 IPS_MUST_CHECK int ips_deque_set(const ips_deque *deque, int64_t index, const ips_value *value);
+/* Put all records in the place of the part `span`, whose step is 1: 0, or
+ * IPS_ROW_FULL where it would become longer than maxlen. */
+IPS_MUST_CHECK int ips_deque_splice(const ips_deque *deque, ips_span span,
+    const ips_snapshot *values);
+/* Each value of the part becomes one of the records: 0, or IPS_ROW_RANGE where
+ * there are not so many; *count is how many. */
+IPS_MUST_CHECK int ips_deque_assign(const ips_deque *deque, ips_span span,
+    const ips_snapshot *values, uint64_t *count);
+/* The part goes. */
+IPS_MUST_CHECK int ips_deque_erase(const ips_deque *deque, ips_span span);
+/* The value at `index` goes; a copy of it unless `out` is NULL.  0,
+ * IPS_ROW_RANGE, IPS_ROW_CHANGED. */
+IPS_MUST_CHECK int ips_deque_take(const ips_deque *deque, int64_t index, uint64_t expected,
+    ips_value_copy *out);
+/* All values in another order: order[i] is the old index of the one at i; each
+ * index stands there once.  0, or IPS_ROW_CHANGED. */
+IPS_MUST_CHECK int ips_deque_reorder(const ips_deque *deque, const uint64_t *order,
+    uint64_t length, uint64_t expected);
+/* As collections.deque: `steps` values from the right end to the left, or from
+ * the left to the right where negative. */
+IPS_MUST_CHECK int ips_deque_rotate(const ips_deque *deque, int64_t steps);
 /* The values leave at once; the memory of large ones follows, a little at
  * each later growth, or by ips_deque_reap. */
 IPS_MUST_CHECK int ips_deque_clear(const ips_deque *deque);

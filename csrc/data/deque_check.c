@@ -29,9 +29,9 @@ ips_deque_check(const ips_deque *deque, void (*line)(const char *line, void *con
     void *context)
 {
     if (!ips_root_lives(&deque->shm->root, deque->generation)) {
-        return ips_root_gone(IPS_TYPE_DEQUE);
+        return ips_root_gone(deque->type);
     }
-    ips_report report = {line, context, "SharedDeque", deque->offset, 0};
+    ips_report report = {line, context, ips_type_name(deque->type), deque->offset, 0};
     const ips_deque_shm *shm = deque->shm;
     const uint64_t head = LOAD(shm->head);
     const uint64_t length = LOAD(shm->length);

@@ -81,26 +81,41 @@ slots_for(uint64_t values)
 }
 
 int
+ips_ring_create_for(ips_segment *segment, uint64_t values, ips_ring *out)
+{
+    ips_offset offset;
+    int status = ips_ring_create(segment, slots_for(values), &offset);
+    if (status == 0 && !ips_ring_open(segment, offset, out)) {
+        status = ips_fail(IPS_ECORRUPT, "a ring just made cannot be opened");
+    }
+    out->fresh = true;
+    return status;
+}
+
+void
+ips_ring_copy(const ips_ring *from, uint64_t start, uint64_t count, const ips_ring *to,
+    uint64_t at)
+{
+    start &= from->mask;
+    uint64_t first = from->mask + 1 - start; /* slots up to the wrap */
+    first = first < count ? first : count;
+    memcpy(to->shm->slot + at, from->shm->slot + start, first * sizeof(ips_deque_slot_shm));
+    memcpy(to->shm->slot + at + first, from->shm->slot,
+        (count - first) * sizeof(ips_deque_slot_shm));
+}
+
+int
 ips_ring_rebuild(ips_segment *segment, const ips_ring *old, uint64_t head, uint64_t length,
     uint64_t more, ips_offset *out)
 {
-    int status = ips_ring_create(segment, slots_for(length + more), out);
+    ips_ring fresh;
+    int status = ips_ring_create_for(segment, length + more, &fresh);
     if (status < 0) {
         return status;
     }
-    ips_ring fresh;
-    if (!ips_ring_open(segment, *out, &fresh) || length > old->mask + 1) {
-        return ips_fail(IPS_ECORRUPT, "a deque is longer than its ring");
-    }
-    uint64_t start = head & old->mask;
-    uint64_t first = old->mask + 1 - start; /* slots up to the wrap */
-    if (first > length) {
-        first = length;
-    }
-    memcpy(fresh.shm->slot, old->shm->slot + start, first * sizeof(ips_deque_slot_shm));
-    memcpy(fresh.shm->slot + first, old->shm->slot,
-        (length - first) * sizeof(ips_deque_slot_shm));
+    ips_ring_copy(old, head, length, &fresh, 0);
     ips_fresh_ready();
+    *out = fresh.offset;
     return ips_tx_free(segment, old->offset);
 }
 

@@ -42,6 +42,12 @@ bool ips_ring_value(ips_segment *segment, const ips_ring *ring, uint64_t index,
 /* --- inside a transaction */
 
 IPS_MUST_CHECK int ips_ring_create(ips_segment *segment, uint64_t slots, ips_offset *out);
+/* A fresh ring with place for so many values. */
+IPS_MUST_CHECK int ips_ring_create_for(ips_segment *segment, uint64_t values, ips_ring *out);
+/* Slots of one ring into a fresh one, whose slots from `at` on do not wrap; both
+ * have them all. */
+void ips_ring_copy(const ips_ring *from, uint64_t start, uint64_t count, const ips_ring *to,
+    uint64_t at);
 /* A fresh ring with the `length` values of `old` from `head` on, the first in
  * slot 0, and place for `more`; the old one is freed at commit.  The caller
  * publishes `out`. */

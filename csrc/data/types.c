@@ -27,6 +27,9 @@ ips_type_name(uint32_t type)
         return "SharedMap";
     case IPS_TYPE_DEQUE:
         return "SharedDeque";
+    case IPS_TYPE_VECTOR:
+    case IPS_TYPE_TYPED_VECTOR:
+        return "SharedVector";
     default:
         return NULL;
     }

@@ -42,6 +42,8 @@ enum ips_type {
     IPS_TYPE_RWLOCK = 28,
     IPS_TYPE_MAP = 32,
     IPS_TYPE_DEQUE = 33,
+    IPS_TYPE_VECTOR = 34,
+    IPS_TYPE_TYPED_VECTOR = 35,
 };
 
 typedef struct {

@@ -66,6 +66,7 @@ typedef struct {
     size_t size;
     size_t capacity;
     uint64_t records;
+    uint64_t version; /* of the row they were read from (data/row.h) */
 } ips_snapshot;
 
 void ips_snapshot_clear(ips_snapshot *snapshot);

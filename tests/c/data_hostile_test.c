@@ -64,7 +64,7 @@ set_scene(ips_segment *segment)
     uint64_t generations[2];
     begin(segment);
     CHECK(ips_map_create(segment, &roots[0]) == 0);
-    CHECK(ips_deque_create(segment, IPS_UNBOUNDED, &roots[1]) == 0);
+    CHECK(ips_deque_create(segment, IPS_TYPE_DEQUE, IPS_UNBOUNDED, &roots[1]) == 0);
     CHECK(ips_catalogue_insert(segment, "map", IPS_TYPE_MAP, roots[0], &generations[0]) == 0);
     CHECK(ips_catalogue_insert(segment, "deque", IPS_TYPE_DEQUE, roots[1], &generations[1]) == 0);
     for (int i = 0; i < 2; i++) {
@@ -72,7 +72,7 @@ set_scene(ips_segment *segment)
     }
     commit(segment);
     CHECK(ips_map_open(segment, roots[0], generations[0], &map) == 0);
-    CHECK(ips_deque_open(segment, roots[1], generations[1], &deque) == 0);
+    CHECK(ips_deque_open(segment, IPS_TYPE_DEQUE, roots[1], generations[1], &deque) == 0);
     fill(segment);
     scene_size = segment->shm->top;
     memcpy(scene, segment->base, scene_size);
@@ -145,7 +145,7 @@ read_everything(uint64_t *state)
     (void)note(ips_map_length(&map, &length));
     (void)note(ips_deque_length(&deque, &length));
     (void)note(ips_map_snapshot(&map, IPS_MAP_ITEMS, &snapshot));
-    (void)note(ips_deque_snapshot(&deque, &snapshot));
+    (void)note(ips_deque_snapshot(&deque, IPS_SPAN_ALL, &snapshot));
     ips_snapshot_clear(&snapshot);
     ips_value_copy_clear(&copy);
 }

@@ -320,8 +320,8 @@ static void
 compare_deque(const ips_deque *deque, const deque_model *model, bool inside)
 {
     ips_snapshot values = {0};
-    CHECK((inside ? ips_deque_snapshot_locked(deque, &values)
-                  : ips_deque_snapshot(deque, &values)) == 0);
+    CHECK((inside ? ips_deque_snapshot_locked(deque, IPS_SPAN_ALL, &values)
+                  : ips_deque_snapshot(deque, IPS_SPAN_ALL, &values)) == 0);
     CHECK(values.records == model->length);
     size_t at = 0;
     for (uint32_t i = 0; i < model->length; i++) {
@@ -337,7 +337,7 @@ compare_deque(const ips_deque *deque, const deque_model *model, bool inside)
     ips_value_copy_init(&copy);
     int found = inside ? ips_deque_get_locked(deque, index, &copy)
                        : ips_deque_get(deque, index, &copy);
-    CHECK(found == (there ? 0 : IPS_DEQUE_RANGE));
+    CHECK(found == (there ? 0 : IPS_ROW_RANGE));
     CHECK(!there || copy_is(&copy, model->value[from_left]));
     ips_value_copy_clear(&copy);
 }
@@ -372,7 +372,7 @@ add_to_deque(const ips_deque *deque, deque_model *model, int end, uint32_t limit
     ips_value value = value_of(number, room);
     bool full = model->length == limit;
     if (dice(2) == 0) {
-        CHECK(ips_deque_push(deque, end, &value) == (full ? IPS_DEQUE_FULL : 0));
+        CHECK(ips_deque_push(deque, end, &value) == (full ? IPS_ROW_FULL : 0));
         if (!full) {
             model_push(model, end, number);
         }
@@ -418,7 +418,7 @@ change_deque(const ips_deque *deque, deque_model *model, uint32_t limit, uint32_
         ips_value_copy copy;
         ips_value_copy_init(&copy);
         int status = ips_deque_pop(deque, end, &copy);
-        CHECK(status == (model->length != 0 ? 0 : IPS_DEQUE_EMPTY));
+        CHECK(status == (model->length != 0 ? 0 : IPS_ROW_EMPTY));
         CHECK(status != 0 || copy_is(&copy, model_pop(model, end)));
         ips_value_copy_clear(&copy);
     } else if (what < 920) {
@@ -428,7 +428,7 @@ change_deque(const ips_deque *deque, deque_model *model, uint32_t limit, uint32_
         uint32_t number = dice(1000);
         ips_value value = value_of(number, room);
         uint32_t index = dice(model->length + 1);
-        CHECK(ips_deque_set(deque, index, &value) == (index < model->length ? 0 : IPS_DEQUE_RANGE));
+        CHECK(ips_deque_set(deque, index, &value) == (index < model->length ? 0 : IPS_ROW_RANGE));
         if (index < model->length) {
             model->value[index] = number;
         }
@@ -446,12 +446,12 @@ one_deque(uint64_t maxlen)
     ips_offset root;
     uint64_t generation;
     CHECK(ips_tx_begin(segment, IPS_FOREVER) >= 0);
-    CHECK(ips_deque_create(segment, limit == LONGEST / 2 ? limit : maxlen, &root) == 0);
+    CHECK(ips_deque_create(segment, IPS_TYPE_DEQUE, limit == LONGEST / 2 ? limit : maxlen, &root) == 0);
     CHECK(ips_catalogue_insert(segment, "deque", IPS_TYPE_DEQUE, root, &generation) == 0);
     CHECK(ips_root_christen(segment, root, generation) == 0);
     CHECK(ips_tx_commit(segment) == 0);
     ips_deque deque;
-    CHECK(ips_deque_open(segment, root, generation, &deque) == 0);
+    CHECK(ips_deque_open(segment, IPS_TYPE_DEQUE, root, generation, &deque) == 0);
 
     static deque_model models[DEPTH + 1];
     models[0].length = 0;

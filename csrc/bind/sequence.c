@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading and changing a row of values: between Python's values and the core's
+ * two kinds of rows.  Values are encoded before the lock is taken and decoded
+ * after it was given up. */
+#include "bind/sequence.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "base/atomics.h"
+#include "bind/value.h"
+
+const char *
+ips_short_name(PyObject *object)
+{
+    const char *dot = strrchr(Py_TYPE(object)->tp_name, '.');
+    return dot == NULL ? Py_TYPE(object)->tp_name : dot + 1;
+}
+
+PyObject *
+ips_sequence_raise_range(PyObject *self, const char *what)
+{
+    return PyErr_Format(PyExc_IndexError, "%s %s out of range", ips_short_name(self), what);
+}
+
+/* --- values on their way in */
+
+static int
+encode_item(ips_state *state, const ips_item_format *format, PyObject *value,
+    ips_snapshot *values)
+{
+    uint64_t item;
+    if (ips_item_pack(format, value, &item) < 0) {
+        return -1;
+    }
+    uint8_t *at = ips_snapshot_extend(values, format->size);
+    if (at == NULL) {
+        (void)ips_raise(state, IPS_ENOMEM);
+        return -1;
+    }
+    memcpy(at, &item, format->size); /* little-endian: its low bytes */
+    values->records++;
+    return 0;
+}
+
+int
+ips_sequence_encode(ips_state *state, const ips_item_format *format, PyObject *value,
+    ips_snapshot *values)
+{
+    ips_encoded encoded;
+    if (format != NULL) {
+        return encode_item(state, format, value, values);
+    }
+    if (ips_value_encode(state, value, 0, &encoded) < 0) {
+        return -1;
+    }
+    int status = ips_snapshot_put(values, encoded.bytes, encoded.size, encoded.kind);
+    ips_encoded_clear(&encoded);
+    if (status < 0) {
+        (void)ips_raise(state, status);
+    }
+    return status < 0 ? -1 : 0;
+}
+
+int
+ips_sequence_encode_all(ips_state *state, const ips_item_format *format, PyObject *iterable,
+    ips_snapshot *values)
+{
+    PyObject *iterator = PyObject_GetIter(iterable);
+    PyObject *value;
+    int status = iterator == NULL ? -1 : 0;
+    while (status == 0 && (value = PyIter_Next(iterator)) != NULL) {
+        status = ips_sequence_encode(state, format, value, values);
+        Py_DECREF(value);
+    }
+    Py_XDECREF(iterator);
+    return PyErr_Occurred() != NULL ? -1 : status;
+}
+
+/* --- one operation, for ips_container_run: no Python inside */
+
+typedef struct {
+    const ips_sequence *self;
+    ips_span span;
+    int64_t index;
+    uint64_t expected;
+    const ips_snapshot *values;
+    ips_snapshot *out;
+    ips_value_copy *copy; /* of a value; NULL: not wanted */
+    uint64_t item;        /* of an item */
+    uint64_t count;
+    const uint64_t *order;
+} operation;
+
+static int
+act_list(void *context)
+{
+    operation *job = context;
+    return job->self->format != NULL
+        ? ips_flat_snapshot_locked(&job->self->flat, job->span, job->out)
+        : ips_deque_snapshot_locked(&job->self->deque, job->span, job->out);
+}
+
+static int
+act_get(void *context)
+{
+    operation *job = context;
+    return job->self->format != NULL
+        ? ips_flat_get_locked(&job->self->flat, job->index, &job->item)
+        : ips_deque_get_locked(&job->self->deque, job->index, job->copy);
+}
+
+static int
+act_length(void *context)
+{
+    operation *job = context;
+    return job->self->format != NULL ? ips_flat_length_locked(&job->self->flat, &job->count)
+                                     : ips_deque_length_locked(&job->self->deque, &job->count);
+}
+
+static int
+act_extend(void *context)
+{
+    operation *job = context;
+    return job->self->format != NULL
+        ? ips_flat_splice(&job->self->flat, (ips_span){INT64_MAX, INT64_MAX, 1}, job->values)
+        : ips_deque_extend(&job->self->deque, IPS_RIGHT, job->values);
+}
+
+static int
+act_set(void *context)
+{
+    operation *job = context;
+    if (job->self->format != NULL) {
+        return ips_flat_set(&job->self->flat, job->index, job->item);
+    }
+    size_t at = 0;
+    ips_value value;
+    (void)ips_snapshot_next(job->values, &at, &value);
+    return ips_deque_set(&job->self->deque, job->index, &value);
+}
+
+static int
+act_splice(void *context)
+{
+    operation *job = context;
+    return job->self->format != NULL
+        ? ips_flat_splice(&job->self->flat, job->span, job->values)
+        : ips_deque_splice(&job->self->deque, job->span, job->values);
+}
+
+static int
+act_assign(void *context)
+{
+    operation *job = context;
+    return job->self->format != NULL
+        ? ips_flat_assign(&job->self->flat, job->span, job->values, &job->count)
+        : ips_deque_assign(&job->self->deque, job->span, job->values, &job->count);
+}
+
+static int
+act_erase(void *context)
+{
+    operation *job = context;
+    return job->self->format != NULL ? ips_flat_erase(&job->self->flat, job->span)
+                                     : ips_deque_erase(&job->self->deque, job->span);
+}
+
+static int
+act_take(void *context)
+{
+    operation *job = context;
+    return job->self->format != NULL
+        ? ips_flat_take(&job->self->flat, job->index, job->expected, &job->item)
+        : ips_deque_take(&job->self->deque, job->index, job->expected, job->copy);
+}
+
+static int
+act_reorder(void *context)
+{
+    operation *job = context;
+    return job->self->format != NULL
+        ? ips_flat_reorder(&job->self->flat, job->order, job->count, job->expected)
+        : ips_deque_reorder(&job->self->deque, job->order, job->count, job->expected);
+}
+
+static int
+act_repeat(void *context)
+{
+    operation *job = context;
+    job->span = IPS_SPAN_ALL;
+    int status = act_list(job);
+    job->values = job->out;
+    for (uint64_t i = 1; status == 0 && i < job->count && job->out->records != 0; i++) {
+        status = act_extend(job);
+    }
+    return status;
+}
+
+/* Run it where the object is open; changes of a deque are news. */
+static int
+change(ips_sequence *self, ips_act act, operation *job)
+{
+    job->self = self;
+    self->changes++;
+    if (ips_container_check(&self->base) < 0) {
+        return -1;
+    }
+    int status = ips_container_run(&self->base, act, job,
+        job->values == NULL ? 0 : job->values->size);
+    if (status == 0) {
+        ips_sequence_news(self);
+    }
+    return status;
+}
+
+void
+ips_sequence_notify(const ips_sequence *self, ips_eventcount_shm *event, int count)
+{
+    if (self->base.home.segment == NULL) {
+        return; /* closed meanwhile */
+    }
+    /* Between the change and the look at the sleepers: after a commit of our
+     * own, leaving the lock was a seq_cst exchange; inside a transaction
+     * there was none.  Pairs with the fence in ips_eventcount_prepare. */
+    if (ips_tx_is_mine(self->base.home.segment)) {
+        atomic_thread_fence(memory_order_seq_cst);
+    } else {
+        ips_fence_after_rmw();
+    }
+    ips_eventcount_notify(event, count);
+}
+
+void
+ips_sequence_news(const ips_sequence *self)
+{
+    if (self->format == NULL && self->deque.events != NULL) {
+        ips_sequence_notify(self, &self->deque.events->items, INT_MAX);
+        ips_sequence_notify(self, &self->deque.events->space, INT_MAX);
+    }
+}
+
+int
+ips_sequence_extend(ips_sequence *self, const ips_snapshot *values)
+{
+    operation job = {.values = values};
+    return values->records == 0 ? ips_container_check(&self->base)
+                                : change(self, act_extend, &job);
+}
+
+int
+ips_sequence_set(ips_sequence *self, int64_t index, const ips_snapshot *value)
+{
+    operation job = {.index = index, .values = value};
+    if (self->format != NULL) {
+        memcpy(&job.item, value->bytes, self->format->size);
+    }
+    return change(self, act_set, &job);
+}
+
+int
+ips_sequence_splice(ips_sequence *self, ips_span span, const ips_snapshot *values)
+{
+    operation job = {.span = span, .values = values};
+    return change(self, act_splice, &job);
+}
+
+int
+ips_sequence_assign(ips_sequence *self, ips_span span, const ips_snapshot *values,
+    uint64_t *count)
+{
+    operation job = {.span = span, .values = values};
+    int status = change(self, act_assign, &job);
+    *count = job.count;
+    return status;
+}
+
+int
+ips_sequence_erase(ips_sequence *self, ips_span span)
+{
+    operation job = {.span = span};
+    return change(self, act_erase, &job);
+}
+
+int
+ips_sequence_reorder(ips_sequence *self, const uint64_t *order, uint64_t length,
+    uint64_t expected)
+{
+    operation job = {.order = order, .count = length, .expected = expected};
+    return change(self, act_reorder, &job);
+}
+
+int
+ips_sequence_repeat(ips_sequence *self, uint64_t times)
+{
+    ips_snapshot values = {0};
+    operation job = {.count = times, .out = &values};
+    int status = times == 0 ? ips_sequence_erase(self, IPS_SPAN_ALL)
+                            : change(self, act_repeat, &job);
+    ips_snapshot_clear(&values);
+    return status;
+}
+
+/* --- values on their way out */
+
+static PyObject *
+decode(ips_sequence *self, ips_value_copy *copy, uint64_t item)
+{
+    if (self->format != NULL) {
+        return ips_item_unpack(self->format, item);
+    }
+    return ips_value_decode(self->base.state, copy->kind, copy->bytes, copy->size);
+}
+
+int
+ips_sequence_take(ips_sequence *self, int64_t index, uint64_t expected, PyObject **out)
+{
+    ips_value_copy copy;
+    ips_value_copy_init(&copy);
+    operation job = {.index = index, .expected = expected, .copy = out != NULL ? &copy : NULL};
+    int status = change(self, act_take, &job);
+    if (status == 0 && out != NULL) {
+        *out = decode(self, &copy, job.item);
+        status = *out == NULL ? -1 : 0;
+    }
+    ips_value_copy_clear(&copy);
+    return status;
+}
+
+/* What the lock-free look said, or else the one under the lock. */
+static int
+settle(ips_sequence *self, int status, ips_act act, operation *job)
+{
+    if (status == IPS_ROW_BUSY) {
+        return ips_container_run(&self->base, act, job, 0);
+    }
+    if (status < 0) {
+        (void)ips_raise(self->base.state, status);
+        return -1;
+    }
+    return status;
+}
+
+PyObject *
+ips_sequence_get(ips_sequence *self, int64_t index)
+{
+    ips_value_copy copy;
+    ips_value_copy_init(&copy);
+    operation job = {.self = self, .index = index, .copy = &copy};
+    int status = self->format != NULL ? ips_flat_get(&self->flat, index, &job.item)
+                                      : ips_deque_get(&self->deque, index, &copy);
+    if (__builtin_expect(status != 0, 0)) {
+        status = settle(self, status, act_get, &job);
+    }
+    PyObject *value = status == 0 ? decode(self, &copy, job.item) : NULL;
+    ips_value_copy_clear(&copy);
+    return status == IPS_ROW_RANGE ? ips_sequence_raise_range((PyObject *)self, "index") : value;
+}
+
+Py_ssize_t
+ips_sequence_length(PyObject *object)
+{
+    ips_sequence *self = (ips_sequence *)object;
+    operation job = {.self = self};
+    if (ips_container_check(&self->base) < 0) {
+        return -1;
+    }
+    int status = self->format != NULL ? ips_flat_length(&self->flat, &job.count)
+                                      : ips_deque_length(&self->deque, &job.count);
+    return settle(self, status, act_length, &job) < 0 ? -1 : (Py_ssize_t)job.count;
+}
+
+static PyObject *
+unpack_all(ips_sequence *self, const ips_snapshot *snapshot)
+{
+    PyObject *list = PyList_New((Py_ssize_t)snapshot->records);
+    size_t at = 0;
+    for (Py_ssize_t i = 0; list != NULL && (uint64_t)i < snapshot->records; i++) {
+        ips_value value = {0};
+        uint64_t item = 0;
+        PyObject *object;
+        if (self->format != NULL) {
+            memcpy(&item, snapshot->bytes + (size_t)i * self->format->size, self->format->size);
+            object = ips_item_unpack(self->format, item);
+        } else {
+            (void)ips_snapshot_next(snapshot, &at, &value);
+            object = ips_value_decode(self->base.state, value.kind, value.bytes, value.size);
+        }
+        if (object == NULL) {
+            Py_CLEAR(list);
+        } else {
+            PyList_SET_ITEM(list, i, object);
+        }
+    }
+    return list;
+}
+
+PyObject *
+ips_sequence_list(ips_sequence *self, ips_span span, uint64_t *version)
+{
+    ips_snapshot snapshot = {0};
+    operation job = {.self = self, .span = span, .out = &snapshot};
+    if (ips_container_check(&self->base) < 0) {
+        return NULL;
+    }
+    int status = self->format != NULL ? ips_flat_snapshot(&self->flat, span, &snapshot)
+                                      : ips_deque_snapshot(&self->deque, span, &snapshot);
+    status = settle(self, status, act_list, &job);
+    PyObject *list = status < 0 ? NULL : unpack_all(self, &snapshot);
+    if (version != NULL) {
+        *version = snapshot.version;
+    }
+    ips_snapshot_clear(&snapshot);
+    return list;
+}
+
+int
+ips_sequence_index_of(PyObject *index, int64_t *out)
+{
+    *out = PyNumber_AsSsize_t(index, PyExc_IndexError);
+    return *out == -1 && PyErr_Occurred() != NULL ? -1 : 0;
+}

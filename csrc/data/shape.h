@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files that change a deque share: its three words that change
+ * together, and the way in and out of a change.  Byte map: deque.h. */
+#ifndef IPS_DATA_SHAPE_H
+#define IPS_DATA_SHAPE_H
+
+#include "data/deque.h"
+#include "data/ring.h"
+
+/* What a transaction changes of the root, in the root's order. */
+typedef struct {
+    uint64_t ring, head, length;
+} ips_deque_shape;
+
+_Static_assert(sizeof(ips_deque_shape) ==
+                   offsetof(ips_deque_shm, maxlen) - offsetof(ips_deque_shm, ring),
+    "written to the root in one piece");
+
+ips_deque_shape ips_deque_shape_of(const ips_deque *deque);
+/* The ring that goes with `now`; false where they do not fit together. */
+bool ips_deque_open_ring(const ips_deque *deque, const ips_deque_shape *now, ips_ring *out);
+/* IPS_ECORRUPT, noted with the type and the offset. */
+int ips_deque_corrupt(const ips_deque *deque, const char *what);
+
+/* --- inside a transaction */
+
+/* 0, or IPS_EGONE. */
+IPS_MUST_CHECK int ips_deque_alive(const ips_deque *deque);
+/* The deque to change: alive, its version raised, its ring open. */
+IPS_MUST_CHECK int ips_deque_begin_changing(const ips_deque *deque, ips_deque_shape *now,
+    ips_ring *ring);
+/* The last store of a change. */
+IPS_MUST_CHECK int ips_deque_store_shape(const ips_deque *deque, const ips_deque_shape *now);
+/* Go on in the fresh ring now->ring, whose first value is in slot 0; the next
+ * store of the shape publishes it. */
+IPS_MUST_CHECK int ips_deque_enter_fresh(const ips_deque *deque, ips_deque_shape *now,
+    ips_ring *ring);
+
+#endif
