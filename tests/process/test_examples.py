@@ -18,6 +18,10 @@ SAYS = {
     "queue_basics.py": r"(\{'job': \d, 'square': \d+\}\n){3}",
     "rlock.py": r"\{'checking': 600, 'savings': 300\}\n",
     "shared_map.py": r"\[\('Lima', 21.0\), \('Oslo', -4.5\)\]\n",
+    "shared_vector.py": (
+        r"\['fan', 'lift', 'pump'\] motor\n"
+        r"SharedVector\(\[1.25, 2.0, 3.5\], typecode='d'\) 6.75\n"
+    ),
     "transaction.py": (
         r"after the kill: +100 0\nafter the exception: +100 0\nafter the transfer: +70 30\n"
     ),

@@ -49,8 +49,9 @@ class SequenceMachine(RuleBasedStateMachine):
             assert self.segment.check() == []
             self.row.close()
             self.other.close()
+            name = self.segment.name
             self.segment.close()
-            Segment.remove(self.segment.name)
+            Segment.remove(name)
 
     def both(self, action):
         """The same call on both, with the same result or error."""
@@ -183,5 +184,4 @@ SETTINGS = settings(
 TestVectorMachine = VectorMachine.TestCase
 TestTypedMachine = TypedMachine.TestCase
 TestDequeMachine = DequeMachine.TestCase
-for _case in (TestVectorMachine, TestTypedMachine, TestDequeMachine):
-    _case.settings = SETTINGS
+TestVectorMachine.settings = TestTypedMachine.settings = TestDequeMachine.settings = SETTINGS

@@ -159,6 +159,8 @@ def test_takes_part_in_transactions():
         with pytest.raises(ipcsys.ObjectGone):
             flat[0]
         assert segment.check() == []
+        row.close()
+        flat.close()
     Segment.remove("rows")
 
 
@@ -171,6 +173,7 @@ def test_growing_past_the_segment_changes_nothing():
             with pytest.raises(ipcsys.SegmentFull):
                 row *= 1000
             assert row == list(range(1000)) and segment.check() == []
+            row.close()
     Segment.remove("small")
 
 
