@@ -7,9 +7,11 @@ library already catches:
     Error(Exception)
     ├── AccessDenied (PermissionError)        another user's, or no permission
     ├── AlreadyExists (FileExistsError)       the name is taken
+    ├── BrokenBarrierError (threading.BrokenBarrierError)
     ├── Busy (BlockingIOError)                would have to wait
     ├── Closed (ValueError)                   this handle was closed
     ├── CorruptionError (RuntimeError)        shared bytes are damaged
+    ├── DeadlockError (RuntimeError)          waiting would never end
     ├── DecodeError (ValueError)              bytes that make no sense; `.data` has them
     ├── Empty (queue.Empty)
     ├── EncodeError (TypeError)               a value that cannot travel
@@ -39,13 +41,16 @@ Which status of the C core raises which class stands in csrc/base/status.h.
 """
 
 import queue as _queue
+import threading as _threading  # queue needs it anyway
 
 __all__ = [
     "AccessDenied",
     "AlreadyExists",
+    "BrokenBarrierError",
     "Busy",
     "Closed",
     "CorruptionError",
+    "DeadlockError",
     "DecodeError",
     "Empty",
     "EncodeError",
@@ -92,6 +97,10 @@ class AlreadyExists(Error, FileExistsError):
     """create=True, and the name is taken."""
 
 
+class BrokenBarrierError(Error, _threading.BrokenBarrierError):
+    """The barrier was aborted or reset, a wait timed out, or a party died."""
+
+
 class Busy(Error, BlockingIOError):
     """The call would have to wait and was told not to."""
 
@@ -102,6 +111,10 @@ class Closed(Error, ValueError):
 
 class CorruptionError(Error, RuntimeError):
     """Shared bytes break their own rules; the text names the object."""
+
+
+class DeadlockError(Error, RuntimeError):
+    """Two would wait for each other for ever, so this one was not let in."""
 
 
 class DecodeError(Error, ValueError):

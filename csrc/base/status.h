@@ -40,7 +40,9 @@
     X(MEMBERS,  TooManyMembers,       "the namespace has no free member slot") \
     X(PEERDIED, PeerDied,             "the peer died")                         \
     X(ENCODE,   EncodeError,          "the value cannot be encoded")           \
-    X(DECODE,   DecodeError,          "the bytes cannot be decoded")
+    X(DECODE,   DecodeError,          "the bytes cannot be decoded")           \
+    X(DEADLOCK, DeadlockError,        "waiting would never end")               \
+    X(BROKEN,   BrokenBarrierError,   "the barrier is broken")
 
 enum {
 #define IPS_STATUS_ORDINAL(name, cls, text) IPS_ORDINAL_##name,

@@ -53,6 +53,21 @@ choose_spin_budget(void)
     return SPIN_BUDGET_NS;
 }
 
+uint32_t
+ips_cpu_count(void)
+{
+    static _Atomic uint32_t known;
+    /* relaxed: every thread finds the same. */
+    uint32_t count = atomic_load_explicit(&known, memory_order_relaxed);
+    if (count == 0) {
+        cpu_set_t cpus;
+        int found = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : get_nprocs();
+        count = found > 0 ? (uint32_t)found : 1;
+        atomic_store_explicit(&known, count, memory_order_relaxed);
+    }
+    return count;
+}
+
 int64_t
 ips_spin_budget(void)
 {

@@ -17,4 +17,7 @@ int64_t ips_wall_clock(void); /* CLOCK_REALTIME, ns since 1970 */
  * overrides it (0: never spin). */
 int64_t ips_spin_budget(void);
 
+/* CPUs this process may run on. */
+uint32_t ips_cpu_count(void);
+
 #endif

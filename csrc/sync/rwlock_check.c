@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an RWLock looks like from outside: for people, and its invariants. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "sync/rwlock.h"
+
+uint64_t
+ips_rwlock_readers(ips_rwlock *lock)
+{
+    uint64_t readers = 0;
+    uint32_t used = ips_lines_used(&lock->lines);
+    for (uint32_t i = 0; i < used; i++) {
+        ips_line_shm *line = &lock->lines.line[i];
+        /* relaxed: news for people; count first, as in is_clear. */
+        uint32_t active = atomic_load_explicit(&line->active, memory_order_relaxed);
+        /* acquire: pairs with the claimer's store. */
+        if (active != 0 &&
+            ips_member_lives(lock->space, atomic_load_explicit(&line->owner, memory_order_acquire),
+                             false)) {
+            readers += active;
+        }
+    }
+    return readers;
+}
+
+ips_owner
+ips_rwlock_writer(ips_rwlock *lock)
+{
+    /* relaxed: news for people. */
+    uint64_t gate = atomic_load_explicit(&lock->shm->gate, memory_order_relaxed);
+    ips_owner owner = gate & ~IPS_OWNER_FLAGS;
+    return (gate & IPS_RWLOCK_INSIDE) != 0 && ips_member_lives(lock->space, owner, false)
+               ? owner
+               : IPS_NOBODY;
+}
+
+typedef struct {
+    void (*report)(const char *line, void *context);
+    void *context;
+    int problems;
+} findings;
+
+static void __attribute__((format(printf, 2, 3)))
+find(findings *found, const char *format, ...)
+{
+    char line[160];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    found->report(line, found->context);
+    found->problems++;
+}
+
+static void
+check_owner(findings *found, const char *what, ips_owner owner)
+{
+    if (owner != IPS_NOBODY && ips_owner_slot(owner) >= IPS_MAX_SLOTS) {
+        find(found, "%s names no member: %" PRIx64, what, owner);
+    }
+}
+
+static void
+check_line(ips_rwlock *lock, uint32_t index, findings *found)
+{
+    /* relaxed, all of this file: a look from outside. */
+    const ips_line_shm *line = &lock->lines.line[index];
+    ips_owner owner = atomic_load_explicit(&line->owner, memory_order_relaxed);
+    check_owner(found, "a reader's line", owner);
+    if ((owner & IPS_OWNER_FLAGS) != 0) {
+        find(found, "the owner of line %" PRIu32 " has flags", index);
+    }
+    uint32_t active = atomic_load_explicit(&line->active, memory_order_relaxed);
+    uint32_t waiting = atomic_load_explicit(&line->waiting, memory_order_relaxed);
+    if (active > INT32_MAX || waiting > INT32_MAX) {
+        find(found, "line %" PRIu32 " counts %" PRIu32 " reads and %" PRIu32 " that wait", index,
+             active, waiting);
+    }
+    for (uint32_t i = 0; i < index && owner != IPS_NOBODY; i++) {
+        if (atomic_load_explicit(&lock->lines.line[i].owner, memory_order_relaxed) == owner) {
+            find(found, "lines %" PRIu32 " and %" PRIu32 " have one owner", i, index);
+        }
+    }
+}
+
+/* A gate that stays shut belongs to whoever has the turn, or a dead one. */
+static void
+check_gate(ips_rwlock *lock, findings *found)
+{
+    ips_rwlock_shm *shm = lock->shm;
+    uint64_t gate = atomic_load_explicit(&shm->gate, memory_order_relaxed);
+    check_owner(found, "the gate", gate & ~IPS_OWNER_FLAGS);
+    if (gate != 0 && (gate & ~IPS_OWNER_FLAGS) == IPS_NOBODY) {
+        find(found, "the gate has flags and no owner");
+    }
+    if (gate != 0 && ips_lock_owner(&shm->turn) == IPS_NOBODY &&
+        atomic_load_explicit(&shm->gate, memory_order_relaxed) == gate &&
+        ips_lock_owner(&shm->turn) == IPS_NOBODY) {
+        find(found, "the gate is shut, and nobody has the turn");
+    }
+    check_owner(found, "the upgrader",
+                atomic_load_explicit(&shm->upgrader, memory_order_relaxed));
+    check_owner(found, "the turn", ips_lock_owner(&shm->turn));
+    uint32_t state = atomic_load_explicit(&shm->state, memory_order_relaxed);
+    if ((state & ~(IPS_RWLOCK_ABANDONED | IPS_RWLOCK_BLOCKED)) != 0) {
+        find(found, "unknown bits in its state: %" PRIx32, state);
+    }
+}
+
+int
+ips_rwlock_check(ips_rwlock *lock, void (*report)(const char *line, void *context), void *context)
+{
+    findings found = {report, context, 0};
+    uint32_t used = atomic_load_explicit(&lock->shm->lines.used, memory_order_relaxed);
+    if (used > lock->lines.capacity) {
+        find(&found, "%" PRIu32 " lines of %" PRIu32 " are in use", used, lock->lines.capacity);
+    }
+    check_gate(lock, &found);
+    used = ips_lines_used(&lock->lines);
+    for (uint32_t i = 0; i < used; i++) {
+        check_line(lock, i, &found);
+    }
+    return found.problems == 0 ? IPS_OK : ips_fail(IPS_ECORRUPT, "an RWLock");
+}
