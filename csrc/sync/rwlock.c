@@ -18,14 +18,6 @@
  * this one: then it may pass where it need not, which is safe. */
 static _Thread_local uint32_t reads_held;
 
-void
-ips_rwlock_start(ips_rwlock *lock, ips_wide *wide, ips_space *space)
-{
-    lock->shm = (ips_rwlock_shm *)(void *)wide->shm;
-    lock->space = space;
-    ips_lines_start(&lock->lines, &lock->shm->lines, wide, sizeof(ips_rwlock_shm));
-}
-
 /* --- the reader's own line ----------------------------------------------- */
 
 /* One less, never below none: also where a thread gave up a read it did not
@@ -479,8 +471,8 @@ ips_rwlock_write(ips_rwlock *lock, int64_t deadline)
 }
 
 /* Whoever gets the gate from INSIDE to 0 has left. */
-static int
-leave_gate(ips_rwlock *lock)
+int
+ips_rwlock_leave_write(ips_rwlock *lock)
 {
     uint64_t inside = ips_space_self(lock->space) | IPS_RWLOCK_INSIDE;
     /* relaxed: the swap below decides. */
@@ -500,12 +492,6 @@ leave_gate(ips_rwlock *lock)
     ips_eventcount_notify(&lock->shm->opened, WAKE_AT_OPENING);
     (void)ips_lock_leave(&lock->shm->turn);
     return IPS_OK;
-}
-
-int
-ips_rwlock_leave_write(ips_rwlock *lock)
-{
-    return leave_gate(lock);
 }
 
 /* --- from the one to the other ------------------------------------------- */
@@ -575,7 +561,7 @@ ips_rwlock_downgrade(ips_rwlock *lock, int64_t deadline)
     if (status < 0) {
         return status;
     }
-    /* relaxed: ours, or not ours; leave_gate decides. */
+    /* relaxed: ours, or not ours; ips_rwlock_leave_write decides. */
     if (atomic_load_explicit(&lock->shm->gate, memory_order_relaxed) !=
         (ips_space_self(lock->space) | IPS_RWLOCK_INSIDE)) {
         return IPS_ENOTHELD;
@@ -583,7 +569,7 @@ ips_rwlock_downgrade(ips_rwlock *lock, int64_t deadline)
     /* relaxed: the gate opens after it, by a seq_cst swap; pairs with the
      * acquire in is_clear of the next writer. */
     (void)atomic_fetch_add_explicit(&line->active, 1, memory_order_relaxed);
-    status = leave_gate(lock);
+    status = ips_rwlock_leave_write(lock);
     if (status < 0) {
         (void)count_down(lock, line);
         return status;

@@ -80,7 +80,13 @@ typedef struct {
 } ips_rwlock;
 
 /* On the body of a wide object, all zeros when made. */
-void ips_rwlock_start(ips_rwlock *lock, ips_wide *wide, ips_space *space);
+static inline void
+ips_rwlock_start(ips_rwlock *lock, ips_wide *wide, ips_space *space)
+{
+    lock->shm = (ips_rwlock_shm *)(void *)wide->shm;
+    lock->space = space;
+    ips_lines_start(&lock->lines, &lock->shm->lines, wide, sizeof(ips_rwlock_shm));
+}
 
 /* What waits returns 0, IPS_ETIMEOUT (with IPS_AT_ONCE: it would have to
  * wait), IPS_EINTR, or a failure of claiming a line; it may park, so call it

@@ -36,6 +36,19 @@ ips_rwlock_writer(ips_rwlock *lock)
                : IPS_NOBODY;
 }
 
+/* A look from outside. */
+static uint64_t
+see64(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed); /* relaxed: news */
+}
+
+static uint32_t
+see32(const _Atomic uint32_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed); /* relaxed: news */
+}
+
 typedef struct {
     void (*report)(const char *line, void *context);
     void *context;
@@ -65,21 +78,20 @@ check_owner(findings *found, const char *what, ips_owner owner)
 static void
 check_line(ips_rwlock *lock, uint32_t index, findings *found)
 {
-    /* relaxed, all of this file: a look from outside. */
     const ips_line_shm *line = &lock->lines.line[index];
-    ips_owner owner = atomic_load_explicit(&line->owner, memory_order_relaxed);
+    ips_owner owner = see64(&line->owner);
     check_owner(found, "a reader's line", owner);
     if ((owner & IPS_OWNER_FLAGS) != 0) {
         find(found, "the owner of line %" PRIu32 " has flags", index);
     }
-    uint32_t active = atomic_load_explicit(&line->active, memory_order_relaxed);
-    uint32_t waiting = atomic_load_explicit(&line->waiting, memory_order_relaxed);
+    uint32_t active = see32(&line->active);
+    uint32_t waiting = see32(&line->waiting);
     if (active > INT32_MAX || waiting > INT32_MAX) {
         find(found, "line %" PRIu32 " counts %" PRIu32 " reads and %" PRIu32 " that wait", index,
              active, waiting);
     }
     for (uint32_t i = 0; i < index && owner != IPS_NOBODY; i++) {
-        if (atomic_load_explicit(&lock->lines.line[i].owner, memory_order_relaxed) == owner) {
+        if (see64(&lock->lines.line[i].owner) == owner) {
             find(found, "lines %" PRIu32 " and %" PRIu32 " have one owner", i, index);
         }
     }
@@ -90,20 +102,20 @@ static void
 check_gate(ips_rwlock *lock, findings *found)
 {
     ips_rwlock_shm *shm = lock->shm;
-    uint64_t gate = atomic_load_explicit(&shm->gate, memory_order_relaxed);
+    uint64_t gate = see64(&shm->gate);
     check_owner(found, "the gate", gate & ~IPS_OWNER_FLAGS);
     if (gate != 0 && (gate & ~IPS_OWNER_FLAGS) == IPS_NOBODY) {
         find(found, "the gate has flags and no owner");
     }
     if (gate != 0 && ips_lock_owner(&shm->turn) == IPS_NOBODY &&
-        atomic_load_explicit(&shm->gate, memory_order_relaxed) == gate &&
+        see64(&shm->gate) == gate &&
         ips_lock_owner(&shm->turn) == IPS_NOBODY) {
         find(found, "the gate is shut, and nobody has the turn");
     }
     check_owner(found, "the upgrader",
-                atomic_load_explicit(&shm->upgrader, memory_order_relaxed));
+                see64(&shm->upgrader));
     check_owner(found, "the turn", ips_lock_owner(&shm->turn));
-    uint32_t state = atomic_load_explicit(&shm->state, memory_order_relaxed);
+    uint32_t state = see32(&shm->state);
     if ((state & ~(IPS_RWLOCK_ABANDONED | IPS_RWLOCK_BLOCKED)) != 0) {
         find(found, "unknown bits in its state: %" PRIx32, state);
     }
@@ -113,7 +125,7 @@ int
 ips_rwlock_check(ips_rwlock *lock, void (*report)(const char *line, void *context), void *context)
 {
     findings found = {report, context, 0};
-    uint32_t used = atomic_load_explicit(&lock->shm->lines.used, memory_order_relaxed);
+    uint32_t used = see32(&lock->shm->lines.used);
     if (used > lock->lines.capacity) {
         find(&found, "%" PRIu32 " lines of %" PRIu32 " are in use", used, lock->lines.capacity);
     }
