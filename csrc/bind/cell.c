@@ -6,9 +6,7 @@
 
 #include "member/waits.h"
 #include "os/clock.h"
-
-/* A waiter looks this often whether its handle was closed meanwhile. */
-#define CLOSED_LOOK_NS INT64_C(250000000)
+#include "segment/stable.h"
 
 /* --- opening ------------------------------------------------------------- */
 
@@ -49,8 +47,7 @@ adopt(ips_cell_object *self, const ips_cell *cell)
 {
     self->cell = *cell;
     self->shm = cell->shm;
-    /* relaxed: no other thread has the object yet. */
-    atomic_store_explicit(&self->inside, 0, memory_order_relaxed);
+    ips_gate_open(&self->gate);
 }
 
 /* --- in a segment -------------------------------------------------------- */
@@ -265,11 +262,7 @@ ips_cell_close(PyObject *object, PyObject *unused)
     (void)unused;
     ips_cell_object *self = (ips_cell_object *)object;
     self->shm = NULL;
-    /* acq_rel: whoever brings the count to CLOSED alone gives the cell up,
-     * after all use of it by the others; pairs with ips_cell_leave. */
-    uint32_t before = atomic_fetch_or_explicit(&self->inside, IPS_CELL_CLOSED,
-                                               memory_order_acq_rel);
-    if (before == 0 && self->cell.shm != NULL) {
+    if (ips_gate_close(&self->gate) && self->cell.shm != NULL) {
         give_up(self);
     }
     Py_RETURN_NONE;
@@ -278,9 +271,7 @@ ips_cell_close(PyObject *object, PyObject *unused)
 bool
 ips_cell_enter(ips_cell_object *self)
 {
-    /* acquire: pairs with the release in ips_cell_close. */
-    uint32_t before = atomic_fetch_add_explicit(&self->inside, 1, memory_order_acquire);
-    if ((before & IPS_CELL_CLOSED) == 0 && self->cell.shm != NULL && ips_cell_lives(self)) {
+    if (ips_gate_enter(&self->gate) && self->cell.shm != NULL && ips_cell_lives(self)) {
         return true;
     }
     (void)ips_cell_raise_closed(self);
@@ -291,9 +282,7 @@ ips_cell_enter(ips_cell_object *self)
 void
 ips_cell_leave(ips_cell_object *self)
 {
-    /* acq_rel: pairs with itself in other threads, and with ips_cell_close. */
-    uint32_t before = atomic_fetch_sub_explicit(&self->inside, 1, memory_order_acq_rel);
-    if (before == (IPS_CELL_CLOSED | 1) && self->cell.shm != NULL) {
+    if (ips_gate_leave(&self->gate) && self->cell.shm != NULL) {
         give_up(self);
     }
 }
@@ -313,53 +302,28 @@ ips_cell_raise_closed(ips_cell_object *self)
 
 /* --- waiting ------------------------------------------------------------- */
 
-typedef struct {
-    ips_cell_object *self;
-    ips_wait_step step;
-    void *context;
-} closable;
-
-static int
-closable_step(void *context, int64_t deadline)
-{
-    const closable *job = (const closable *)context;
-    for (;;) {
-        int64_t look = ips_now() + CLOSED_LOOK_NS;
-        int64_t until = look < deadline ? look : deadline;
-        int status = job->step(job->context, until);
-        if (status != IPS_ETIMEOUT) {
-            return status;
-        }
-        /* relaxed: news, sooner or later; leaving does the ordering. */
-        uint32_t inside = atomic_load_explicit(&job->self->inside, memory_order_relaxed);
-        if ((inside & IPS_CELL_CLOSED) != 0) {
-            return ips_fail(IPS_ECLOSED, "while this thread waited on it");
-        }
-        if (!ips_cell_lives(job->self)) {
-            return ips_fail(IPS_EGONE, "it was destroyed in its segment while this thread waited");
-        }
-        if (until == deadline) {
-            return status;
-        }
-    }
-}
-
 /* How to wait: ips_wait_without_gil, or ips_wait_uninterrupted. */
 typedef int (*wait_manner)(ips_wait_step step, void *context, int64_t deadline);
 
 static int
-wait_on(ips_cell_object *self, wait_manner manner, closable *job, int64_t deadline)
+wait_on(ips_cell_object *self, wait_manner manner, ips_gated *job, int64_t deadline)
 {
     ips_waiting waiting = {.space = self->cell.space, .deadline = deadline};
+    ips_futex_look fate;
     if (self->place != NULL) {
         const ips_object *file = ips_segment_object(self->place->home.segment);
         waiting.file = ips_wait_file((const ips_header_shm *)file->base);
         waiting.place = self->place->home.root;
+        fate = ips_stable_fate(self->cell.shm->words);
+        job->fate = &fate;
+        if (!ips_cell_lives(self)) {
+            return ips_fail(IPS_EGONE, "it was destroyed in its segment");
+        }
     } else {
         ips_cell_wait_place(&self->cell, &waiting.file, &waiting.place);
     }
     ips_waiting_begin(&waiting);
-    int status = manner(closable_step, job, deadline);
+    int status = manner(ips_gated_step, job, deadline);
     ips_waiting_end(&waiting);
     return status;
 }
@@ -367,7 +331,7 @@ wait_on(ips_cell_object *self, wait_manner manner, closable *job, int64_t deadli
 int
 ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int64_t deadline)
 {
-    closable job = {self, step, context};
+    ips_gated job = {&self->gate, NULL, step, context};
     return wait_on(self, ips_wait_without_gil, &job, deadline);
 }
 
@@ -375,7 +339,7 @@ int
 ips_cell_wait_uninterrupted(ips_cell_object *self, ips_wait_step step, void *context,
                             int64_t deadline)
 {
-    closable job = {self, step, context};
+    ips_gated job = {&self->gate, NULL, step, context};
     return wait_on(self, ips_wait_uninterrupted, &job, deadline);
 }
 

@@ -5,6 +5,7 @@
 #define IPS_BIND_CELL_H
 
 #include "bind/container.h"
+#include "bind/gate.h"
 #include "bind/options.h"
 #include "bind/state.h"
 #include "segment/cells.h"
@@ -24,12 +25,10 @@ typedef struct {
     void *shm;               /* the words; NULL before __init__ and once closed */
     ips_cell cell;           /* in a segment: shm, of which only the words, space and wide */
     ips_cell_place *place;   /* NULL but in a segment */
-    _Atomic uint32_t inside; /* threads in a blocking call, and IPS_CELL_CLOSED */
+    ips_gate gate;           /* calls without the GIL, and others for a moment */
     int64_t probed;          /* when a try without waiting last asked for proof of death */
     PyObject *weakrefs;
 } ips_cell_object;
-
-#define IPS_CELL_CLOSED (UINT32_C(1) << 31)
 
 /* With the GIL, nobody can close a handle between a look at `shm` and the
  * next Python call; without it, every call has to be counted in. */
@@ -78,8 +77,8 @@ int ips_cell_object_open(ips_cell_object *self, const ips_container_where *where
 bool ips_cell_enter(ips_cell_object *self);
 void ips_cell_leave(ips_cell_object *self);
 
-/* As ips_wait_without_gil, for a thread that entered; IPS_ECLOSED soon after
- * another thread closed the handle. */
+/* As ips_wait_without_gil, for a thread that entered; at once IPS_ECLOSED where
+ * another thread closes the handle, IPS_EGONE where the cell is destroyed. */
 int ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int64_t deadline);
 
 /* The same, but as ips_wait_uninterrupted. */

@@ -345,8 +345,7 @@ ips_container_open(ips_container *self, const ips_container_where *where,
         PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: close() the object first");
         return -1;
     }
-    /* relaxed: no other thread has the object yet. */
-    atomic_store_explicit(&self->closed, false, memory_order_relaxed);
+    ips_gate_open(&self->gate);
     return is_given(where->segment)
         ? ips_home_open_inside(self->state, where, maker, &self->home)
         : ips_home_open_alone(self->state, where, maker, &self->home);
@@ -383,8 +382,7 @@ ips_container_close(PyObject *object, PyObject *unused)
 {
     (void)unused;
     ips_container *self = (ips_container *)object;
-    /* relaxed: news for waiters, who hold the segment themselves. */
-    atomic_store_explicit(&self->closed, true, memory_order_relaxed);
+    (void)ips_gate_close(&self->gate);
     ips_home_leave(&self->home);
     Py_RETURN_NONE;
 }

@@ -11,6 +11,7 @@
 #ifndef IPS_BIND_CONTAINER_H
 #define IPS_BIND_CONTAINER_H
 
+#include "bind/gate.h"
 #include "bind/options.h"
 #include "bind/state.h"
 #include "data/types.h"
@@ -38,7 +39,7 @@ typedef struct {
     PyObject *weakrefs;
     ips_state *state;
     ips_home home;
-    _Atomic bool closed;    /* what waiters without the GIL look at */
+    ips_gate gate;          /* waiters without the GIL, who hold the segment */
     ips_act reap;           /* frees a part of what clear() left: 1, at the end 0 */
     void *handle;           /* its context */
 } ips_container;

@@ -8,9 +8,7 @@
 #include "base/atomics.h"
 #include "bind/value.h"
 #include "os/clock.h"
-
-/* A waiter looks this often whether its handle was closed meanwhile. */
-#define CLOSED_LOOK_NS INT64_C(250000000)
+#include "segment/stable.h"
 
 /* One operation, for ips_container_run: no Python inside. */
 typedef struct {
@@ -52,7 +50,6 @@ decode(ips_deque_object *self, ips_value_copy *copy)
 /* --- waiting for values or for space */
 
 typedef struct {
-    const ips_deque_object *self;
     ips_segment *segment;
     ips_act act;
     operation *job;
@@ -83,14 +80,8 @@ wait_step(void *context, int64_t deadline)
         if (status != wait->unready) {
             return status;
         }
-        /* relaxed: news, sooner or later. */
-        if (atomic_load_explicit(&wait->self->base.closed, memory_order_relaxed)) {
-            return ips_fail(IPS_ECLOSED, "while this thread waited on it");
-        }
-        int64_t look = ips_now() + CLOSED_LOOK_NS;
-        int64_t until = look < deadline ? look : deadline;
-        status = ips_eventcount_wait(wait->event, key, space, IPS_NOBODY, until);
-        if (status < 0 && (status != IPS_ETIMEOUT || until == deadline)) {
+        status = ips_eventcount_wait(wait->event, key, space, IPS_NOBODY, deadline);
+        if (status < 0) {
             /* The wake-up may have been for us: pass it on. */
             atomic_thread_fence(memory_order_seq_cst); /* pairs with prepare() */
             ips_eventcount_notify(wait->event, 1);
@@ -116,10 +107,13 @@ run_or_wait(ips_deque_object *self, ips_act act, operation *job, int unready, in
         return -1;
     }
     ips_deque_events_shm *events = self->deque.events;
-    waiting wait = {self, segment, act, job, unready,
+    waiting wait = {segment, act, job, unready,
         unready == IPS_ROW_EMPTY ? &events->items : &events->space};
+    ips_futex_look fate = ips_stable_fate(events);
     ips_segment_hold(segment); /* another thread may close the object */
-    status = ips_wait_without_gil(wait_step, &wait, deadline);
+    (void)ips_gate_enter(&self->base.gate);
+    status = ips_gate_wait(&self->base.gate, &fate, wait_step, &wait, deadline);
+    (void)ips_gate_leave(&self->base.gate);
     ips_segment_close(segment);
     if (status == IPS_ETIMEOUT) {
         return unready;

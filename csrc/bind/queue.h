@@ -8,6 +8,7 @@
 #ifndef IPS_BIND_QUEUE_H
 #define IPS_BIND_QUEUE_H
 
+#include "bind/gate.h"
 #include "bind/state.h"
 #include "bind/value.h"
 #include "message/queue.h"
@@ -16,15 +17,13 @@ typedef struct {
     PyObject_HEAD
     ips_queue *queue;        /* `body`, or NULL before __init__ and once closed */
     ips_state *state;        /* of the module that the type keeps alive */
-    _Atomic uint32_t inside; /* calls that drop the GIL, and IPS_QUEUE_CLOSED */
+    ips_gate gate;           /* calls that drop the GIL */
     PyObject *weakrefs;
     PyObject *owed;          /* a DecodeError that the next get is to raise, or NULL */
     PyObject *name;          /* a str, or NULL where it has none; outlives close() */
     bool mp;                 /* with the manners of multiprocessing: bind/mp_queue.c */
     ips_queue body;
 } ips_queue_object;
-
-#define IPS_QUEUE_CLOSED (UINT32_C(1) << 31)
 
 /* The queue for a call that keeps the GIL all the time: nobody can close it
  * meanwhile.  NULL where it is closed, or where there is no GIL. */
@@ -44,8 +43,8 @@ ips_queue_quick(const ips_queue_object *self)
 ips_queue *ips_queue_enter(ips_queue_object *self);
 void ips_queue_leave(ips_queue_object *self);
 
-/* As ips_wait_without_gil, in a call that entered; IPS_ECLOSED soon after
- * another thread closed the handle.  With IPS_AT_ONCE, signals are not looked
+/* As ips_wait_without_gil, in a call that entered; IPS_ECLOSED at once
+ * where another thread closes the handle.  With IPS_AT_ONCE, signals are not looked
  * at: the step waits for a lock at most, and that not for long. */
 int ips_queue_run(ips_queue_object *self, ips_wait_step step, void *context, int64_t deadline);
 

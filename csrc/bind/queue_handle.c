@@ -10,9 +10,6 @@
 #include "bind/shared.h"
 #include "os/clock.h"
 
-/* A waiter looks this often whether its handle was closed meanwhile. */
-#define CLOSED_LOOK_NS INT64_C(250000000)
-
 /* Signals that a call which does not wait goes on in spite of. */
 #define EARS_SHUT_MOST 100
 
@@ -136,8 +133,7 @@ adopt(ips_queue_object *self, ips_state *state, ips_queue *queue)
     self->body = *queue;
     self->state = state;
     self->mp = PyType_IsSubtype(Py_TYPE(self), state->mp_queue_type);
-    /* relaxed: no other thread has the object yet. */
-    atomic_store_explicit(&self->inside, 0, memory_order_relaxed);
+    ips_gate_open(&self->gate);
     self->queue = &self->body;
     return 0;
 }
@@ -193,9 +189,7 @@ give_up(ips_queue_object *self)
 ips_queue *
 ips_queue_enter(ips_queue_object *self)
 {
-    /* acquire: pairs with the release in ips_queue_close_method. */
-    uint32_t before = atomic_fetch_add_explicit(&self->inside, 1, memory_order_acquire);
-    if ((before & IPS_QUEUE_CLOSED) == 0 && self->queue != NULL) {
+    if (ips_gate_enter(&self->gate) && self->queue != NULL) {
         return self->queue;
     }
     ips_queue_leave(self);
@@ -209,10 +203,7 @@ ips_queue_enter(ips_queue_object *self)
 void
 ips_queue_leave(ips_queue_object *self)
 {
-    /* acq_rel: whoever brings the count to CLOSED alone gives the queue up,
-     * after all use of it; pairs with itself and ips_queue_close_method. */
-    uint32_t before = atomic_fetch_sub_explicit(&self->inside, 1, memory_order_acq_rel);
-    if (before == (IPS_QUEUE_CLOSED | 1) && self->body.ring.object != NULL) {
+    if (ips_gate_leave(&self->gate) && self->body.ring.object != NULL) {
         give_up(self);
     }
 }
@@ -223,11 +214,8 @@ ips_queue_close_method(PyObject *object, PyObject *unused)
     (void)unused;
     ips_queue_object *self = (ips_queue_object *)object;
     self->queue = NULL;
-    /* acq_rel: as in ips_queue_leave, which it pairs with. */
-    uint32_t before = atomic_fetch_or_explicit(&self->inside, IPS_QUEUE_CLOSED,
-                                               memory_order_acq_rel);
-    if (before == 0 && self->body.ring.object != NULL) {
-        give_up(self); /* else the last one to leave does; waiters look by themselves */
+    if (ips_gate_close(&self->gate) && self->body.ring.object != NULL) {
+        give_up(self); /* else the last one to leave does */
     }
     Py_RETURN_NONE;
 }
@@ -249,37 +237,11 @@ ips_queue_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-typedef struct {
-    ips_queue_object *self;
-    ips_wait_step step;
-    void *context;
-} closable;
-
-static int
-closable_step(void *context, int64_t deadline)
-{
-    const closable *job = (const closable *)context;
-    for (;;) {
-        int64_t look = deadline == IPS_AT_ONCE ? deadline : ips_now() + CLOSED_LOOK_NS;
-        int64_t until = look < deadline ? look : deadline;
-        int status = job->step(job->context, until);
-        if (status != IPS_ETIMEOUT || until == deadline) {
-            return status;
-        }
-        /* relaxed: news, sooner or later; leaving does the ordering. */
-        uint32_t inside = atomic_load_explicit(&job->self->inside, memory_order_relaxed);
-        if ((inside & IPS_QUEUE_CLOSED) != 0) {
-            return ips_fail(IPS_ECLOSED, "while this thread waited on it");
-        }
-    }
-}
-
 int
 ips_queue_run(ips_queue_object *self, ips_wait_step step, void *context, int64_t deadline)
 {
     if (deadline != IPS_AT_ONCE) {
-        closable job = {self, step, context};
-        return ips_wait_without_gil(closable_step, &job, deadline);
+        return ips_gate_wait(&self->gate, NULL, step, context, deadline);
     }
     int status = IPS_EINTR;
     Py_BEGIN_ALLOW_THREADS

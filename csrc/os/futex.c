@@ -49,42 +49,95 @@ outcome_of(long result)
     return IPS_OK; /* a bad address would repeat; callers' loops are bounded */
 }
 
-int
-ips_futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+/* What this thread heeds besides the words it parks on. */
+static _Thread_local const ips_futex_look *heeded;
+static _Thread_local uint32_t heeded_count;
+
+void
+ips_futex_heed(const ips_futex_look *words, uint32_t count)
 {
-    struct timespec until = timespec_of(deadline);
-    /* The bitset form takes an absolute CLOCK_MONOTONIC time. */
-    long result = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected,
-                          deadline == IPS_FOREVER ? NULL : &until, NULL,
-                          FUTEX_BITSET_MATCH_ANY);
-    return outcome_of(result);
+    heeded = words;
+    heeded_count = count;
 }
 
-int
-ips_futex_wait_many(const ips_futex_look *looks, uint32_t count, int64_t deadline)
+static bool
+is_interrupted(void)
+{
+    for (uint32_t i = 0; i < heeded_count; i++) {
+        /* relaxed: news; pairs with the store before the wake of whoever
+         * changed it, which the kernel orders. */
+        if (atomic_load_explicit(heeded[i].word, memory_order_relaxed) != heeded[i].expected) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static waitv_entry
+entry_of(const ips_futex_look *look)
+{
+    return (waitv_entry){look->expected, (uintptr_t)look->word, FUTEX_WORD_IS_U32, 0};
+}
+
+static int
+park_on_one(const waitv_entry *entry, const struct timespec *until)
+{
+    /* The bitset form takes an absolute CLOCK_MONOTONIC time. */
+    return outcome_of(syscall(SYS_futex, entry->address, FUTEX_WAIT_BITSET, entry->value, until,
+                              NULL, FUTEX_BITSET_MATCH_ANY));
+}
+
+/* Room for what is heeded is behind the first `count` entries. */
+static int
+park_on(waitv_entry *entries, unsigned count, const struct timespec *until)
 {
     static _Atomic bool absent;
+    for (uint32_t i = 0; i < heeded_count; i++) {
+        entries[count++] = entry_of(&heeded[i]);
+    }
     /* relaxed: a late reader only tries the call once more. */
-    if (count < 2 || atomic_load_explicit(&absent, memory_order_relaxed)) {
-        return ips_futex_wait(looks[0].word, looks[0].expected, deadline);
+    if (count == 1 || atomic_load_explicit(&absent, memory_order_relaxed)) {
+        return park_on_one(entries, until);
     }
-    waitv_entry entries[IPS_FUTEX_MOST];
-    count = count < IPS_FUTEX_MOST ? count : IPS_FUTEX_MOST;
-    for (uint32_t i = 0; i < count; i++) {
-        entries[i] = (waitv_entry){looks[i].expected, (uintptr_t)looks[i].word,
-                                   FUTEX_WORD_IS_U32, 0};
-    }
-    struct timespec until = timespec_of(deadline);
-    long result = syscall(FUTEX_WAITV_CALL, entries, count, 0,
-                          deadline == IPS_FOREVER ? NULL : &until, CLOCK_MONOTONIC);
+    long result = syscall(FUTEX_WAITV_CALL, entries, count, 0, until, CLOCK_MONOTONIC);
     if (result < 0 && errno != EAGAIN && errno != ETIMEDOUT && errno != EINTR) {
         /* ENOSYS of an old kernel, EPERM of a seccomp filter, anything else:
          * do without, and let the bound of the park find a death.  relaxed:
          * as above. */
         atomic_store_explicit(&absent, true, memory_order_relaxed);
-        return ips_futex_wait(looks[0].word, looks[0].expected, deadline);
+        return park_on_one(entries, until);
     }
     return outcome_of(result);
+}
+
+static int
+park(waitv_entry *entries, unsigned count, int64_t deadline)
+{
+    if (is_interrupted()) {
+        return IPS_EINTR;
+    }
+    struct timespec until = timespec_of(deadline);
+    int status = park_on(entries, count, deadline == IPS_FOREVER ? NULL : &until);
+    return is_interrupted() ? IPS_EINTR : status;
+}
+
+int
+ips_futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
+{
+    const ips_futex_look look = {word, expected};
+    waitv_entry entries[1 + IPS_HEEDED_MOST] = {entry_of(&look)};
+    return park(entries, 1, deadline);
+}
+
+int
+ips_futex_wait_many(const ips_futex_look *looks, uint32_t count, int64_t deadline)
+{
+    waitv_entry entries[IPS_FUTEX_MOST + IPS_HEEDED_MOST];
+    count = count < IPS_FUTEX_MOST ? count : IPS_FUTEX_MOST;
+    for (uint32_t i = 0; i < count; i++) {
+        entries[i] = entry_of(&looks[i]);
+    }
+    return park(entries, count, deadline);
 }
 
 int

@@ -19,7 +19,7 @@ int ips_futex_wait_two(const _Atomic uint32_t *first, uint32_t first_expected,
 
 /* The same on up to IPS_FUTEX_MOST words.  Without futex_waitv, parks on the
  * first word alone. */
-#define IPS_FUTEX_MOST 128u
+#define IPS_FUTEX_MOST 126u /* the kernel takes 128, two are for ips_futex_heed */
 typedef struct {
     const _Atomic uint32_t *word;
     uint32_t expected;
@@ -28,5 +28,13 @@ int ips_futex_wait_many(const ips_futex_look *looks, uint32_t count, int64_t dea
 
 /* Wake at most `count`; returns how many were woken. */
 int ips_futex_wake(const _Atomic uint32_t *word, int count);
+
+#define IPS_HEEDED_MOST 2u
+
+/* From now on each park of this thread also ends, with IPS_EINTR, once one of
+ * these words is not what was expected (whoever changes it wakes it too);
+ * where there is no futex_waitv, at the end of the park.  `words` stays valid
+ * until the next call; count 0 ends it. */
+void ips_futex_heed(const ips_futex_look *words, uint32_t count);
 
 #endif

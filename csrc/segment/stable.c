@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "segment/stable.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/atomics.h"
@@ -40,6 +41,36 @@ ips_stable_at(const ips_segment *segment, uint64_t offset, ips_block *out)
     }
     out->total = ips_stable_stride(out->run.chunk.shm->next);
     return true;
+}
+
+/* The half of the generation that every new number changes. */
+static const _Atomic uint32_t *
+fate_of(const ips_stable_shm *cell)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return (const _Atomic uint32_t *)&cell->generation;
+#else
+    return (const _Atomic uint32_t *)&cell->generation + 1;
+#endif
+}
+
+ips_futex_look
+ips_stable_fate(const void *payload)
+{
+    const uint8_t *bytes = payload;
+    const _Atomic uint32_t *word = fate_of((const ips_stable_shm *)(const void *)(bytes - PAYLOAD));
+    /* relaxed: the caller looks at the generation next, with acquire. */
+    return (ips_futex_look){word, atomic_load_explicit(word, memory_order_relaxed)};
+}
+
+/* Nobody's cell any more; whoever waits on its words hears of it. */
+static void
+end_generation(ips_stable_shm *cell)
+{
+    /* release: a handle that still sees the old number may still use the
+     * cell; pairs with ips_stable_generation. */
+    atomic_store_explicit(&cell->generation, 0, memory_order_release);
+    (void)ips_futex_wake(fate_of(cell), INT_MAX);
 }
 
 /* A chunk full of free cells, chained in order. */
@@ -154,9 +185,7 @@ ips_stable_give_back(ips_segment *segment, const ips_block *block)
     ips_heap_shm *heap = ips_heap_of(segment);
     uint64_t *head = &heap->stable[block->run.chunk.shm->next];
     uint64_t offset = (uint64_t)((uint8_t *)(block->tag + 1) - segment->base);
-    /* release: a handle that still sees the old number may still use the
-     * cell; pairs with ips_stable_generation. */
-    atomic_store_explicit(&cell_of(segment, offset)->generation, 0, memory_order_release);
+    end_generation(cell_of(segment, offset));
     ips_set(segment, block->tag,
             ips_tag_make(IPS_TAG_FREE, IPS_CLASS_STABLE, ips_tag_index(block->seen), *head / 16));
     ips_set(segment, head, offset);
@@ -166,10 +195,7 @@ void
 ips_stable_disown(ips_segment *segment, uint64_t from)
 {
     for (uint64_t i = from; i < segment->fresh_count; i++) {
-        /* release: as in ips_stable_give_back; pairs with
-         * ips_stable_generation. */
-        atomic_store_explicit(&cell_of(segment, segment->fresh[i])->generation, 0,
-                              memory_order_release);
+        end_generation(cell_of(segment, segment->fresh[i]));
     }
     segment->fresh_count = from;
 }

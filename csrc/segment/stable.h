@@ -23,6 +23,7 @@
 #ifndef IPS_SEGMENT_STABLE_H
 #define IPS_SEGMENT_STABLE_H
 
+#include "os/futex.h"
 #include "segment/heap.h"
 
 typedef struct {
@@ -46,6 +47,9 @@ ips_stable_stride(uint64_t type)
 bool ips_stable_at(const ips_segment *segment, uint64_t offset, ips_block *out);
 /* A pending cell becomes free; room for its stores is reserved. */
 void ips_stable_give_back(ips_segment *segment, const ips_block *block);
+/* What a waiter on the words of the cell with this payload heeds, to hear at
+ * once that the cell was destroyed: half of its generation, as it is now. */
+ips_futex_look ips_stable_fate(const void *payload);
 /* Cells of this transaction from number `from` on were never made. */
 void ips_stable_disown(ips_segment *segment, uint64_t from);
 

@@ -28,6 +28,7 @@ from ipcsys.testing.scenes.common import sound, users
 from ipcsys.testing.sweeping import die_with_parent
 
 LATE = 10.0  # seconds without any progress of anybody are a failure
+FEW = 5  # kills or operations: no storm yet
 _LINE = 64  # bytes of one worker's book: its own cache line
 
 
@@ -142,7 +143,7 @@ def blow(storm, seconds, seed, pause=0.004):
         referee.start(role)
     started = moved = time.monotonic()
     seen = 0
-    while time.monotonic() - started < seconds and not weather.failures:
+    while not (weather.failures or _is_over(weather, referee, seconds, started)):
         time.sleep(referee.dice.random() * 2 * pause)
         role = referee.dice.randrange(storm.workers)
         if referee.dice.random() < 0.2:
@@ -166,6 +167,13 @@ def blow(storm, seconds, seed, pause=0.004):
     _settle(storm, referee, weather)
     weather.seconds, weather.operations = time.monotonic() - started, referee.operations()
     return weather
+
+
+def _is_over(weather, referee, seconds, started):
+    """After `seconds`; on a busy machine later, once it was a storm at all."""
+    passed = time.monotonic() - started
+    few = weather.kills <= FEW or referee.operations() <= FEW
+    return passed >= seconds and (not few or passed >= seconds + 3 * LATE)
 
 
 def _stop_for_a_while(referee, role):
@@ -445,12 +453,18 @@ class Members(Storm):
         book[0] += 1
 
     def settle(self, books, lives):
-        limit = time.monotonic() + 2  # a dead worker's child may outlive it a little
-        while len(_core.members()) > 1 and time.monotonic() < limit:
+        # A worker killed in fork() leaves a child that has yet to become a
+        # member; until it has, what the worker held is kept for it.
+        limit = time.monotonic() + LATE / 2
+        left = self._left()
+        while left != ([os.getpid()], self.used, 1) and time.monotonic() < limit:
             time.sleep(0.01)
-        assert [member["pid"] for member in _core.members()] == [os.getpid()]
-        assert _core.cells()["used"] == self.used, _core.cells()
-        assert users(self.tag) == 1
+            left = self._left()
+        assert left == ([os.getpid()], self.used, 1), f"(members, cells, users): {left}"
+
+    def _left(self):
+        pids = [member["pid"] for member in _core.members()]
+        return pids, _core.cells()["used"], users(self.tag)
 
     def remove(self):
         self.door.close()
