@@ -129,9 +129,10 @@ end_of_memory(const ips_pool_shape *shape, const ips_cell_pool_shm *head)
     return end;
 }
 
-/* A file cut short would be SIGBUS later. */
+/* A file cut short would be SIGBUS later.  It is measured after its head was
+ * read: others may let it grow in between, and never make it shorter. */
 static int
-check_file(const ips_cell_pool *pool, int fd, uint64_t size)
+check_file(const ips_cell_pool *pool, int fd, ips_file_facts *facts)
 {
     ips_space *space = pool->space;
     ips_cell_pool_shm *head = (ips_cell_pool_shm *)malloc(sizeof *head);
@@ -142,9 +143,12 @@ check_file(const ips_cell_pool *pool, int fd, uint64_t size)
     if (status == IPS_OK) {
         status = check_header(pool, &head->header);
     }
+    if (status == IPS_OK) {
+        status = ips_file_facts_of(fd, facts);
+    }
     if (status == IPS_OK &&
         (head->cells_backed > pool->shape->cells || head->tickets_backed > IPS_TICKETS_MAX ||
-         end_of_memory(pool->shape, head) > size)) {
+         end_of_memory(pool->shape, head) > facts->size)) {
         status = ips_fail(IPS_ECORRUPT, "'%s/%s' ends too early", ips_space_folder(space),
                           pool->shape->file);
     }
@@ -162,7 +166,7 @@ map_pool(ips_cell_pool *pool)
         return status;
     }
     void *base = NULL;
-    status = check_file(pool, fd, facts.size);
+    status = check_file(pool, fd, &facts);
     if (status == IPS_OK) {
         status = ips_map_file(fd, pool->shape->bodies_at, &base);
     }
