@@ -140,12 +140,8 @@ check_file(const ips_cell_pool *pool, int fd, ips_file_facts *facts)
         return ips_fail(IPS_ENOMEM, "opening the cells of '%s'", ips_space_folder(space));
     }
     int status = ips_file_read(fd, head, sizeof *head, 0);
-    if (status == IPS_OK) {
-        status = check_header(pool, &head->header);
-    }
-    if (status == IPS_OK) {
-        status = ips_file_facts_of(fd, facts);
-    }
+    status = status < 0 ? status : check_header(pool, &head->header);
+    status = status < 0 ? status : ips_file_facts_of(fd, facts);
     if (status == IPS_OK &&
         (head->cells_backed > pool->shape->cells || head->tickets_backed > IPS_TICKETS_MAX ||
          end_of_memory(pool->shape, head) > facts->size)) {

@@ -124,10 +124,10 @@ int
 ips_stable_alloc(ips_segment *segment, uint32_t type, ips_offset *out)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
-    int status = ips_tx_require(segment);
-    if (status == 0 && type >= IPS_STABLE_TYPES) {
-        status = ips_fail(IPS_EMISMATCH, "no cells of type %u", (unsigned)type);
+    if (type >= IPS_STABLE_TYPES) {
+        return ips_fail(IPS_EMISMATCH, "no cells of type %u", (unsigned)type);
     }
+    int status = ips_tx_require(segment);
     if (status == 0 && heap->stable[type] == 0) {
         status = new_chunk(segment, type);
     }
