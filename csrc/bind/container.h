@@ -13,6 +13,7 @@
 
 #include "bind/gate.h"
 #include "bind/options.h"
+#include "bind/shared.h"
 #include "bind/state.h"
 #include "data/types.h"
 #include "data/value.h"
@@ -136,6 +137,9 @@ int ips_container_register(PyTypeObject *type, const char *abstract);
 #define IPS_CONTAINER_METHODS_BUT_REMOVE(restore) \
     {"close", ips_container_close, METH_NOARGS, "close($self, /)\n--\n\n" \
         "Give up this handle; threads of this process that wait on it get Closed."}, \
+    {"transaction", (PyCFunction)(void (*)(void))ips_transaction_of, \
+        METH_VARARGS | METH_KEYWORDS, "transaction($self, /, timeout=None)\n--\n\n" \
+        "A Transaction over this object and whatever else its segment holds."}, \
     {"__enter__", ips_container_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nItself."}, \
     {"__exit__", (PyCFunction)(void (*)(void))ips_container_exit, METH_FASTCALL, \
         "__exit__($self, /, *exc_info)\n--\n\nclose()."}, \

@@ -104,8 +104,8 @@ look_up(ips_map_object *self, PyObject *key, ips_value_copy *copy)
     return status;
 }
 
-static PyObject *
-map_subscript(PyObject *object, PyObject *key)
+PyObject *
+ips_map_object_get(PyObject *object, PyObject *key)
 {
     ips_map_object *self = (ips_map_object *)object;
     ips_value_copy copy;
@@ -209,8 +209,8 @@ change(ips_map_object *self, PyObject *key, PyObject *value, ips_act act, ips_va
     return status;
 }
 
-static int
-map_assign(PyObject *object, PyObject *key, PyObject *value)
+int
+ips_map_object_set(PyObject *object, PyObject *key, PyObject *value)
 {
     ips_map_object *self = (ips_map_object *)object;
     if (value != NULL) {
@@ -375,6 +375,7 @@ static PyMethodDef map_methods[] = {
     {"popitem", map_popitem, METH_NOARGS, popitem_doc},
     {"compare_and_set", (PyCFunction)(void (*)(void))map_compare_and_set, METH_FASTCALL,
         compare_and_set_doc},
+    IPS_MAP_EDIT_METHODS,
     IPS_MAP_WHOLE_METHODS,
     IPS_CONTAINER_METHODS(ips_map_object_restore),
     {NULL, NULL, 0, NULL},
@@ -404,8 +405,8 @@ static PyType_Slot map_slots[] = {
     {Py_tp_methods, map_methods},
     {Py_tp_getset, map_getsets},
     {Py_tp_members, map_members},
-    {Py_mp_subscript, (void *)map_subscript},
-    {Py_mp_ass_subscript, (void *)map_assign},
+    {Py_mp_subscript, (void *)ips_map_object_get},
+    {Py_mp_ass_subscript, (void *)ips_map_object_set},
     {Py_mp_length, (void *)map_length},
     {Py_sq_contains, (void *)map_contains},
     {Py_nb_or, (void *)ips_map_object_or},
@@ -424,7 +425,8 @@ int
 ips_add_map(PyObject *module, ips_state *state)
 {
     state->map_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &map_spec, NULL);
-    if (state->map_type == NULL || PyModule_AddType(module, state->map_type) < 0) {
+    if (state->map_type == NULL || PyModule_AddType(module, state->map_type) < 0 ||
+        ips_map_add_editing(module, state) < 0) {
         return -1;
     }
     return ips_container_register(state->map_type, "MutableMapping");

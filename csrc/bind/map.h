@@ -12,6 +12,36 @@ typedef struct {
     ips_map map;
 } ips_map_object;
 
+/* map.c: a new reference; KeyError where it is not there. */
+PyObject *ips_map_object_get(PyObject *self, PyObject *key);
+/* Set, or delete where `value` is NULL; 0 or -1. */
+int ips_map_object_set(PyObject *self, PyObject *key, PyObject *value);
+
+/* map_edit.c */
+PyObject *ips_map_object_increment(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *ips_map_object_revision(PyObject *self, PyObject *key);
+PyObject *ips_map_object_get_many(PyObject *self, PyObject *keys);
+PyObject *ips_map_object_editing(PyObject *self, PyObject *args, PyObject *kwargs);
+int ips_map_add_editing(PyObject *module, ips_state *state);
+
+#define IPS_MAP_EDIT_METHODS \
+    {"increment", (PyCFunction)(void (*)(void))ips_map_object_increment, METH_FASTCALL, \
+        "increment($self, key, n=1, /)\n--\n\n" \
+        "Add n to the value of the key, which begins at 0, and give the sum.  Any\n" \
+        "values that + takes will do; numbers of up to 64 bits are added in C."}, \
+    {"revision", ips_map_object_revision, METH_O, "revision($self, key, /)\n--\n\n" \
+        "A number that grows with each change of the key's value; KeyError where the\n" \
+        "key is not there."}, \
+    {"get_many", ips_map_object_get_many, METH_O, "get_many($self, keys, /)\n--\n\n" \
+        "A dict of those of the keys that are there, all of one moment."}, \
+    {"editing", (PyCFunction)(void (*)(void))ips_map_object_editing, \
+        METH_VARARGS | METH_KEYWORDS, \
+        "editing($self, key, default=<unrepresentable>, /, timeout=None)\n--\n\n" \
+        "A context manager that gives a copy of the value and writes it back.\n\n" \
+        "The block is a transaction: nobody else changes the map meanwhile, and an\n" \
+        "exception writes nothing.  KeyError where the key is not there, unless a\n" \
+        "default is given.  Timeout after `timeout` seconds of waiting."}
+
 /* map_whole.c */
 int ips_map_object_init(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *ips_map_object_restore(PyObject *type, PyObject *args);
@@ -49,6 +79,9 @@ PyObject *ips_map_object_check(PyObject *self, PyObject *unused);
         "What is wrong with the map: a list of lines, empty when it is sound."}, \
     {"__reversed__", ips_map_object_reversed, METH_NOARGS, "__reversed__($self, /)\n--\n\n" \
         "Iterate over the keys of this moment, youngest first."}, \
+    {"__copy__", ips_map_object_copy, METH_NOARGS, "__copy__($self, /)\n--\n\ncopy()."}, \
+    {"__deepcopy__", ips_map_object_copy, METH_O, "__deepcopy__($self, memo, /)\n--\n\n" \
+        "copy(): what a map gives is copies already."}, \
     {"_snapshot", ips_map_object_snapshot, METH_O, NULL}
 
 #endif

@@ -416,19 +416,6 @@ PyDoc_STRVAR(transaction_doc, "transaction($self, /, timeout=None)\n--\n\n"
 "savepoint.  Entering waits while others have one open, at most `timeout` seconds.");
 
 static PyObject *
-segment_transaction(PyObject *object, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"timeout", NULL};
-    PyObject *timeout = Py_None;
-    ips_state *state = ips_state_of_type(Py_TYPE(object));
-    if (state == NULL
-        || !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:transaction", names, &timeout)) {
-        return NULL;
-    }
-    return ips_transaction_new(state, object, timeout);
-}
-
-static PyObject *
 segment_name(PyObject *object, void *unused)
 {
     (void)unused;
@@ -469,7 +456,7 @@ segment_repr(PyObject *object)
 
 static PyMethodDef segment_methods[] = {
     IPS_SEGMENT_KEY_METHODS,
-    {"transaction", (PyCFunction)(void (*)(void))segment_transaction,
+    {"transaction", (PyCFunction)(void (*)(void))ips_transaction_of,
      METH_VARARGS | METH_KEYWORDS, transaction_doc},
     {"stats", segment_stats, METH_NOARGS, stats_doc},
     {"check", segment_check, METH_NOARGS, check_doc},

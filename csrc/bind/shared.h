@@ -60,8 +60,11 @@ int ips_segment_run(ips_state *state, ips_segment *segment, ips_segment_act act,
 /* Timeout, saying who has the transaction open; returns NULL. */
 PyObject *ips_transaction_timed_out(ips_state *state, ips_segment *segment);
 
-/* A new context manager for one transaction of `segment` (a Segment). */
-PyObject *ips_transaction_new(ips_state *state, PyObject *segment, PyObject *timeout);
+/* A new context manager for one transaction of `owner`, a Segment or a
+ * container. */
+PyObject *ips_transaction_new(ips_state *state, PyObject *owner, PyObject *timeout);
+/* The body of their method transaction(timeout=None). */
+PyObject *ips_transaction_of(PyObject *owner, PyObject *args, PyObject *kwargs);
 
 int ips_add_transaction(PyObject *module, ips_state *state);
 

@@ -38,6 +38,7 @@ typedef struct {
     PyTypeObject *segment_type;
     PyTypeObject *transaction_type;
     PyTypeObject *map_type;
+    PyTypeObject *editing_type;
     PyTypeObject *deque_type;
     PyTypeObject *vector_type;
     PyTypeObject *atomic_int_type;

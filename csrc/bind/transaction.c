@@ -6,6 +6,7 @@
  * number: the address of the task inside (which the object keeps alive), or 1
  * where there is no task.  Operations of containers carry no mark while they
  * run, as nothing of Python's runs inside them. */
+#include "bind/container.h"
 #include "bind/shared.h"
 
 #include <string.h>
@@ -19,7 +20,7 @@ enum { NEW, OPEN, CLOSED };
 typedef struct {
     PyObject_HEAD
     PyObject *weakrefs;
-    PyObject *owner;      /* the Segment */
+    PyObject *owner;      /* the Segment, or a container */
     PyObject *timeout;
     PyObject *task;       /* asyncio's, while open; or NULL */
     ips_segment *segment; /* held while open */
@@ -168,16 +169,30 @@ ips_segment_run(ips_state *state, ips_segment *segment, ips_segment_act act, voi
 
 /* --- the context manager ------------------------------------------------- */
 
+/* The open segment that `owner` is or stands in; NULL with an exception set. */
+static ips_segment *
+segment_of(ips_state *state, PyObject *owner)
+{
+    PyTypeObject *const containers[] = {state->map_type, state->vector_type, state->deque_type};
+    for (size_t i = 0; i < sizeof containers / sizeof containers[0]; i++) {
+        if (PyObject_TypeCheck(owner, containers[i])) {
+            ips_container *container = (ips_container *)owner;
+            return ips_container_check(container) < 0 ? NULL : container->home.segment;
+        }
+    }
+    return ips_segment_of(state, owner);
+}
+
 PyObject *
-ips_transaction_new(ips_state *state, PyObject *segment, PyObject *timeout)
+ips_transaction_new(ips_state *state, PyObject *owner, PyObject *timeout)
 {
     int64_t deadline;
-    if (ips_segment_of(state, segment) == NULL || ips_deadline_of(timeout, &deadline) < 0) {
+    if (segment_of(state, owner) == NULL || ips_deadline_of(timeout, &deadline) < 0) {
         return NULL;
     }
     transaction *self = (transaction *)state->transaction_type->tp_alloc(state->transaction_type, 0);
     if (self != NULL) {
-        self->owner = Py_NewRef(segment);
+        self->owner = Py_NewRef(owner);
         self->timeout = Py_NewRef(timeout);
         self->phase = NEW;
     }
@@ -197,6 +212,19 @@ transaction_make(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return ips_transaction_new(state, segment, timeout);
 }
 
+PyObject *
+ips_transaction_of(PyObject *owner, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"timeout", NULL};
+    PyObject *timeout = Py_None;
+    ips_state *state = ips_state_of_type(Py_TYPE(owner));
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:transaction", names, &timeout)) {
+        return NULL;
+    }
+    return ips_transaction_new(state, owner, timeout);
+}
+
 static PyObject *
 transaction_enter(PyObject *object, PyObject *unused)
 {
@@ -211,7 +239,7 @@ transaction_enter(PyObject *object, PyObject *unused)
         return ips_raise_text(state, IPS_ETX, "a transaction is entered once; "
                               "call transaction() again for another");
     }
-    ips_segment *segment = ips_segment_of(state, self->owner);
+    ips_segment *segment = segment_of(state, self->owner);
     if (segment == NULL || ips_transaction_admit(state, segment) < 0
         || ips_deadline_of(self->timeout, &deadline) < 0) {
         return NULL;
@@ -361,7 +389,8 @@ static PyMemberDef transaction_members[] = {
 
 PyDoc_STRVAR(transaction_doc,
 "Transaction(segment, timeout=None)\n--\n\n"
-"All or nothing for a group of changes to one segment; Segment.transaction() makes it.\n\n"
+"All or nothing for a group of changes to one segment; transaction() of a Segment,\n"
+"or of an object in one, makes it.\n\n"
 "Leaving the block commits; an exception, or the death of the process, undoes\n"
 "everything since it was entered.  Inside another transaction of the same\n"
 "thread it is a savepoint.");

@@ -456,3 +456,92 @@ def test_threads_that_share_a_map_lose_nothing(shared):
     for thread in threads:
         thread.join(60)
     assert len(shared) == 4 * 300 + 1
+
+
+def test_increment_begins_at_nothing_and_adds_whatever_adds(shared):
+    assert [shared.increment("n"), shared.increment("n", 5), shared.increment("n", -7)] == [1, 6, -1]
+    assert shared.increment("n", 0.5) == -0.5 == shared["n"]
+    assert shared.increment("n") == 0.5
+    shared["big"] = 2**63 - 1
+    assert shared.increment("big") == 2**63 == shared["big"]
+    shared["text"] = "a"
+    assert shared.increment("text", "b") == "ab" == shared["text"]
+    with pytest.raises(TypeError):
+        shared.increment("text", 1)
+    with pytest.raises(KeyError):
+        shared.increment("none", "text")
+    assert shared["text"] == "ab" and "none" not in shared
+
+
+def test_a_revision_grows_with_each_change_of_its_key(shared):
+    shared.update(a=1, b=2)
+    before = shared.revision("a")
+    shared["b"] = 3
+    assert shared.revision("a") == before
+    shared["a"] = 1
+    assert shared.revision("a") > before
+    with pytest.raises(KeyError):
+        shared.revision("c")
+
+
+def test_get_many_gives_those_that_are_there(shared):
+    shared.update({1: "one", 2: "two"})
+    assert shared.get_many([2, 3, 1.0]) == {2: "two", 1: "one"}
+    assert shared.get_many(()) == {}
+    with pytest.raises(TypeError):
+        shared.get_many([[]])
+    with pytest.raises(TypeError):
+        shared.get_many(1)
+
+
+def test_editing_writes_the_value_back(shared):
+    shared["list"] = [1]
+    with shared.editing("list") as value:
+        value.append(2)
+        assert shared["list"] == [1]
+    assert shared["list"] == [1, 2]
+    with shared.editing("new", {}) as value:
+        value["x"] = 1
+    assert shared["new"] == {"x": 1}
+
+
+def test_editing_that_fails_writes_nothing(shared):
+    shared["list"] = [1]
+    with pytest.raises(ZeroDivisionError), shared.editing("list") as value:
+        value.append(2)
+        shared["other"] = 1
+        1 / 0  # noqa: B018
+    with pytest.raises(KeyError), shared.editing("none"):
+        pytest.fail("there is nothing to edit")
+    with pytest.raises(ipcsys.EncodeError), shared.editing("list") as value:
+        value.append(lambda: None)
+    assert shared == {"list": [1]}
+    with shared.editing("list"):
+        pass  # none of them left a transaction open
+
+
+def test_nobody_else_changes_the_map_during_an_edit(shared):
+    shared["list"] = []
+
+    def add(number):
+        with shared.editing("list") as value:
+            value.append(number)
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(shared["list"]) == list(range(20))
+
+
+def test_a_map_of_its_own_has_transactions(shared):
+    with pytest.raises(ZeroDivisionError), shared.transaction():
+        shared["a"] = 1
+        1 / 0  # noqa: B018
+    with shared.transaction(timeout=5):
+        shared["b"] = 2
+    assert shared == {"b": 2}
+    shared.close()
+    with pytest.raises(ipcsys.Closed):
+        shared.transaction()

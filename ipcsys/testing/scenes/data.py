@@ -123,6 +123,25 @@ class MapUpdate(_Map):
         assert self.read() == found
 
 
+class MapIncrement(_Map):
+    name = "map.increment"
+    before = {"n": 5, "other": "x"}
+    after = {"n": 7, "other": "x"}
+
+    def operation(self):
+        return self.object.increment, "n", 2
+
+
+class MapEditing(_Map):
+    name = "map.editing"
+    before = {"n": [1], "other": "x"}
+    after = {"n": [1, 2], "other": "x"}
+
+    def change(self):
+        with self.object.editing("n") as value:
+            value.append(2)
+
+
 class _Deque(Alone):
     kind = ipcsys.SharedDeque
     before = ["a", 2, "c" * 100]
