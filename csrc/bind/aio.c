@@ -1,49 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What ipcsys.aio needs of the core: to announce a waiter that must not park,
- * to hear of changes through this process's postbox, and to try an operation
- * without waiting for anything.  None of it parks, or waits for a lock beyond
- * a few microseconds, so an event loop may call it. */
-#include "bind/cell.h"
-#include "bind/queue.h"
+/* Announcing those who wait in event loops, and the postbox they hear by. */
+#include "bind/aio.h"
+
 #include "member/postbox.h"
 #include "sync/event.h"
-#include "sync/lock.h"
-
-/* A deadline that has passed, but not IPS_AT_ONCE, at which a queue still
- * waits a moment for its own locks. */
-#define LONG_AGO INT64_C(1)
+#include "sync/rlock.h"
 
 #define READY (-1) /* of arm: try now */
 
 enum { QUEUE_GET = 0, QUEUE_PUT = 1, QUEUE_JOIN = 2 };
 
-/* An object of ours, in use until leave(). */
-typedef struct {
-    ips_state *state;
-    ips_cell_object *cell;   /* one of these two */
-    ips_queue_object *queue;
-    ips_space *space;
-    const void *words;       /* where it lies, as long as it is open */
-} shared;
-
+/* True if it is of a type that lies in a cell; *kind tells which. */
 static bool
-is_cell(const ips_state *state, PyObject *object)
+is_cell(const ips_state *state, PyObject *object, enum ips_aio_kind *kind)
 {
-    return PyObject_TypeCheck(object, state->lock_type)
-        || PyObject_TypeCheck(object, state->event_type);
+    const struct {
+        PyTypeObject *type;
+        enum ips_aio_kind kind;
+    } table[] = {
+        {state->lock_type, IPS_AIO_LOCK},
+        {state->rlock_type, IPS_AIO_RLOCK},
+        {state->event_type, IPS_AIO_EVENT},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        if (PyObject_TypeCheck(object, table[i].type)) {
+            *kind = table[i].kind;
+            return true;
+        }
+    }
+    return false;
 }
 
-/* False with an exception set. */
-static bool
-enter(ips_state *state, PyObject *object, shared *out)
+bool
+ips_aio_enter(ips_state *state, PyObject *object, ips_aio_object *out)
 {
-    *out = (shared){.state = state};
-    if (is_cell(state, object)) {
+    *out = (ips_aio_object){.state = state};
+    if (is_cell(state, object, &out->kind)) {
         ips_cell_object *cell = (ips_cell_object *)object;
         if (!ips_cell_enter(cell)) {
             return false;
         }
-        *out = (shared){state, cell, NULL, cell->cell.space, cell->cell.shm->words};
+        out->cell = cell;
+        out->space = cell->cell.space;
+        out->words = cell->cell.shm->words;
         return true;
     }
     if (PyObject_TypeCheck(object, state->queue_type)) {
@@ -51,15 +50,18 @@ enter(ips_state *state, PyObject *object, shared *out)
         if (ips_queue_enter(queue) == NULL) {
             return false;
         }
-        *out = (shared){state, NULL, queue, queue->body.ring.space, queue->body.ring.shm};
+        out->kind = IPS_AIO_QUEUE;
+        out->queue = queue;
+        out->space = queue->body.ring.space;
+        out->words = queue->body.ring.shm;
         return true;
     }
     PyErr_Format(PyExc_TypeError, "%.100s has no asyncio face", Py_TYPE(object)->tp_name);
     return false;
 }
 
-static void
-leave(const shared *object)
+void
+ips_aio_leave(const ips_aio_object *object)
 {
     if (object->cell != NULL) {
         ips_cell_leave(object->cell);
@@ -117,19 +119,24 @@ arm_join(ips_queue *queue, bool thorough)
 }
 
 static int64_t
-arm(const shared *object, PyObject *self, long what, int64_t since, bool thorough)
+arm_queue(ips_queue *queue, long what, bool thorough)
 {
-    if (object->queue != NULL) {
-        ips_queue *queue = &object->queue->body;
-        return what == QUEUE_GET ? arm_get(queue, thorough)
-            : what == QUEUE_PUT  ? arm_put(queue, thorough)
-                                 : arm_join(queue, thorough);
+    return what == QUEUE_GET ? arm_get(queue, thorough)
+        : what == QUEUE_PUT  ? arm_put(queue, thorough)
+                             : arm_join(queue, thorough);
+}
+
+static int64_t
+arm(const ips_aio_object *object, long what, int64_t since, bool thorough)
+{
+    switch (object->kind) {
+    case IPS_AIO_EVENT:
+        return arm_event((ips_event_shm *)object->words, object->space, since);
+    case IPS_AIO_QUEUE:
+        return arm_queue(&object->queue->body, what, thorough);
+    default: /* an rlock's words begin with its lock */
+        return ips_lock_arm((ips_lock_shm *)object->words, object->space, thorough) ? READY : 0;
     }
-    void *words = object->cell->cell.shm->words;
-    if (PyObject_TypeCheck(self, object->state->event_type)) {
-        return arm_event((ips_event_shm *)words, object->space, since);
-    }
-    return ips_lock_arm((ips_lock_shm *)words, object->space, thorough) ? READY : 0;
 }
 
 PyDoc_STRVAR(arm_doc, "async_arm(object, what, since, thorough, /)\n--\n\n"
@@ -147,13 +154,13 @@ core_async_arm(PyObject *module, PyObject *const *args, Py_ssize_t count)
     long what = PyLong_AsLong(args[1]);
     long long since = PyLong_AsLongLong(args[2]);
     int thorough = PyObject_IsTrue(args[3]);
-    shared object;
+    ips_aio_object object;
     if (PyErr_Occurred() != NULL || thorough < 0
-        || !enter(ips_state_of_module(module), args[0], &object)) {
+        || !ips_aio_enter(ips_state_of_module(module), args[0], &object)) {
         return NULL;
     }
-    int64_t now = arm(&object, args[0], what, since, thorough != 0);
-    leave(&object);
+    int64_t now = arm(&object, what, since, thorough != 0);
+    ips_aio_leave(&object);
     return PyLong_FromLongLong(now);
 }
 
@@ -166,12 +173,12 @@ PyDoc_STRVAR(place_doc, "async_place(object, /)\n--\n\n"
 static PyObject *
 core_async_place(PyObject *module, PyObject *object)
 {
-    shared place;
-    if (!enter(ips_state_of_module(module), object, &place)) {
+    ips_aio_object place;
+    if (!ips_aio_enter(ips_state_of_module(module), object, &place)) {
         return NULL;
     }
     unsigned long long words = (uintptr_t)place.words, space = (uintptr_t)place.space;
-    leave(&place);
+    ips_aio_leave(&place);
     return Py_BuildValue("(KK)", words, space);
 }
 
@@ -182,8 +189,8 @@ PyDoc_STRVAR(open_doc, "async_open(object, /)\n--\n\n"
 static PyObject *
 core_async_open(PyObject *module, PyObject *object)
 {
-    shared place;
-    if (!enter(ips_state_of_module(module), object, &place)) {
+    ips_aio_object place;
+    if (!ips_aio_enter(ips_state_of_module(module), object, &place)) {
         return NULL;
     }
     ips_fifo fifo = {.fd = -1};
@@ -191,7 +198,7 @@ core_async_open(PyObject *module, PyObject *object)
     Py_BEGIN_ALLOW_THREADS /* the room may be taken by a thread that forks */
     status = ips_postbox_open(place.space, &fifo);
     Py_END_ALLOW_THREADS
-    leave(&place);
+    ips_aio_leave(&place);
     if (status < 0) {
         return ips_raise(place.state, status);
     }
@@ -227,18 +234,18 @@ PyDoc_STRVAR(holder_doc, "async_holder(object, /)\n--\n\n"
 static PyObject *
 core_async_holder(PyObject *module, PyObject *self)
 {
-    shared object;
-    if (!enter(ips_state_of_module(module), self, &object)) {
+    ips_aio_object object;
+    if (!ips_aio_enter(ips_state_of_module(module), self, &object)) {
         return NULL;
     }
     ips_owner owner = IPS_NOBODY;
-    if (PyObject_TypeCheck(self, object.state->lock_type)) {
+    if (object.kind == IPS_AIO_LOCK || object.kind == IPS_AIO_RLOCK) {
         owner = ips_lock_owner((const ips_lock_shm *)object.words);
     }
     if (owner == ips_space_self(object.space)) {
         owner = IPS_NOBODY;
     }
-    leave(&object);
+    ips_aio_leave(&object);
     return PyLong_FromUnsignedLongLong(owner);
 }
 
@@ -253,97 +260,17 @@ core_async_watch(PyObject *module, PyObject *const *args, Py_ssize_t count)
         return PyErr_Format(PyExc_TypeError, "async_watch() takes 2 arguments (%zd given)", count);
     }
     unsigned long long owner = PyLong_AsUnsignedLongLong(args[1]);
-    shared object;
-    if (PyErr_Occurred() != NULL || !enter(ips_state_of_module(module), args[0], &object)) {
+    ips_aio_object object;
+    if (PyErr_Occurred() != NULL || !ips_aio_enter(ips_state_of_module(module), args[0], &object)) {
         return NULL;
     }
     int fd;
     int status = owner == 0 ? IPS_ENOENT : ips_member_watch(object.space, owner, &fd);
-    leave(&object);
+    ips_aio_leave(&object);
     if (status < 0) {
         Py_RETURN_NONE;
     }
     return PyLong_FromLong(fd);
-}
-
-/* --- queues ------------------------------------------------------------------ */
-
-static ips_queue_object *
-queue_of(ips_state *state, PyObject *object)
-{
-    if (!PyObject_TypeCheck(object, state->queue_type)) {
-        PyErr_Format(PyExc_TypeError, "a Queue is needed, not %.100s", Py_TYPE(object)->tp_name);
-        return NULL;
-    }
-    return ips_queue_enter((ips_queue_object *)object) == NULL ? NULL : (ips_queue_object *)object;
-}
-
-/* True if the exception that is set is the core's of that ordinal; cleared. */
-static bool
-swallow(const ips_state *state, int ordinal)
-{
-    if (PyErr_Occurred() == NULL || !PyErr_ExceptionMatches(state->errors[ordinal])) {
-        return false;
-    }
-    PyErr_Clear();
-    return true;
-}
-
-PyDoc_STRVAR(get_doc, "async_get(queue, default, /)\n--\n\n"
-"The next item, or `default` where none can be had without waiting, be it for\n"
-"an item or for the queue's lock.");
-
-static PyObject *
-core_async_get(PyObject *module, PyObject *const *args, Py_ssize_t count)
-{
-    ips_state *state = ips_state_of_module(module);
-    if (count != 2) {
-        return PyErr_Format(PyExc_TypeError, "async_get() takes 2 arguments (%zd given)", count);
-    }
-    ips_queue_object *queue = queue_of(state, args[0]);
-    if (queue == NULL) {
-        return NULL;
-    }
-    ips_look look;
-    PyObject *item = NULL;
-    if (!ips_queue_raise_owed(queue)) {
-        item = ips_queue_look(&queue->body, &look) == IPS_EEMPTY
-            ? Py_NewRef(args[1]) : ips_queue_get_value(queue, LONG_AGO);
-    }
-    if (item == NULL && swallow(state, IPS_ORDINAL_EMPTY)) {
-        item = Py_NewRef(args[1]);
-    }
-    ips_queue_leave(queue);
-    return item;
-}
-
-PyDoc_STRVAR(put_doc, "async_put(queue, kind, data, /)\n--\n\n"
-"Put what encode_value() made: False where it would have to wait.");
-
-static PyObject *
-core_async_put(PyObject *module, PyObject *const *args, Py_ssize_t count)
-{
-    ips_state *state = ips_state_of_module(module);
-    Py_buffer view;
-    if (count != 3) {
-        return PyErr_Format(PyExc_TypeError, "async_put() takes 3 arguments (%zd given)", count);
-    }
-    long kind = PyLong_AsLong(args[1]);
-    ips_queue_object *queue = PyErr_Occurred() != NULL ? NULL : queue_of(state, args[0]);
-    if (queue == NULL) {
-        return NULL;
-    }
-    int status = PyObject_GetBuffer(args[2], &view, PyBUF_SIMPLE);
-    if (status == 0) {
-        ips_message message = {view.buf, (uint64_t)view.len, (uint8_t)kind};
-        status = ips_queue_put_message(queue, &message, LONG_AGO);
-        PyBuffer_Release(&view);
-    }
-    ips_queue_leave(queue);
-    if (status < 0 && !swallow(state, IPS_ORDINAL_FULL)) {
-        return NULL;
-    }
-    return PyBool_FromLong(status == 0);
 }
 
 #define FAST(function) (PyCFunction)(void (*)(void))function, METH_FASTCALL
@@ -351,11 +278,9 @@ core_async_put(PyObject *module, PyObject *const *args, Py_ssize_t count)
 static PyMethodDef functions[] = {
     {"async_arm", FAST(core_async_arm), arm_doc},
     {"async_drain", FAST(core_async_drain), drain_doc},
-    {"async_get", FAST(core_async_get), get_doc},
     {"async_holder", core_async_holder, METH_O, holder_doc},
     {"async_open", core_async_open, METH_O, open_doc},
     {"async_place", core_async_place, METH_O, place_doc},
-    {"async_put", FAST(core_async_put), put_doc},
     {"async_watch", FAST(core_async_watch), watch_doc},
     {NULL, NULL, 0, NULL},
 };
@@ -364,5 +289,6 @@ int
 ips_add_aio(PyObject *module, ips_state *state)
 {
     (void)state;
-    return PyModule_AddFunctions(module, functions);
+    return PyModule_AddFunctions(module, functions) < 0
+        ? -1 : PyModule_AddFunctions(module, ips_aio_tries);
 }

@@ -18,12 +18,12 @@ the same thing get it in the order in which they came.
 
     loops       how tasks wait: FIFO, bounds, lines
     faces       what the classes have in common
-    locks       Lock, Event
+    locks       Lock, RLock, Event
     queues      Queue
 """
 
 from ipcsys.aio.faces import wrap
-from ipcsys.aio.locks import Event, Lock
+from ipcsys.aio.locks import Event, Lock, RLock
 from ipcsys.aio.queues import Queue
 
-__all__ = ["Event", "Lock", "Queue", "wrap"]
+__all__ = ["Event", "Lock", "Queue", "RLock", "wrap"]

@@ -1,52 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lock and Event for asyncio."""
+"""Lock, RLock and Event for asyncio."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from ipcsys import _core
 from ipcsys.aio.faces import Face, checked
 from ipcsys.aio.loops import NOT_YET, Thing, is_waited_for, wait
 
+from ipcsys.errors import NotHeld
+
 if TYPE_CHECKING:
     from types import TracebackType
 
+# Tasks as holders of rlocks, where threads stand otherwise: numbers that no thread has.
+_numbers = itertools.count(1 << 63)
+_tasks: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
-class Lock(Face):
-    """ipcsys.Lock for asyncio: `async with lock:`.
 
-    Takes the arguments of ipcsys.Lock.  The holder is the process: any task of
-    it may release the lock.  Where the process that holds it dies, the next
-    one gets it and finds `abandoned` true: at once where the kernel can tell
-    the event loop, else within a tenth of a second.
-    """
+def _this_task() -> int:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("an RLock is held by a task, and this is none")
+    number = _tasks.get(task)
+    if number is None:
+        number = _tasks[task] = next(_numbers)
+    return number
 
-    _kind = _core.Lock
-    shared: _core.Lock
+
+class _Holdable(Face):
+    """What one holder has at a time."""
 
     def _adopt(self, shared: Any) -> None:
         super()._adopt(shared)
         self._turn = Thing(shared)
 
     async def acquire(self, timeout: float | None = None) -> bool:
-        """Take the lock: True, or False when `timeout` seconds were not enough.
-
-        Tasks of one event loop get it in the order in which they asked.  A task
-        that is cancelled meanwhile has not taken it."""
-        checked(timeout)
-        if not is_waited_for(self._turn) and self.shared.acquire(False):
-            return True
-        if timeout == 0:
-            return False
-        return await wait(self._turn, self._try, timeout) is not NOT_YET
-
-    def _try(self) -> Any:
-        return self.shared.acquire(False) or NOT_YET
+        raise NotImplementedError
 
     def release(self) -> None:
-        """Give the lock up; NotHeld (a RuntimeError) where nobody holds it."""
-        self.shared.release()
+        raise NotImplementedError
 
     def locked(self) -> bool:
         """Whether somebody holds the lock."""
@@ -71,7 +68,70 @@ class Lock(Face):
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.release()
+
+
+class Lock(_Holdable):
+    """ipcsys.Lock for asyncio: `async with lock:`.
+
+    Takes the arguments of ipcsys.Lock.  The holder is the process: any task of
+    it may release the lock.  Where the process that holds it dies, the next
+    one gets it and finds `abandoned` true: at once where the kernel can tell
+    the event loop, else within a tenth of a second.
+    """
+
+    _kind = _core.Lock
+    shared: _core.Lock
+
+    async def acquire(self, timeout: float | None = None) -> bool:
+        """Take the lock: True, or False when `timeout` seconds were not enough.
+
+        Tasks of one event loop get it in the order in which they asked.  A task
+        that is cancelled meanwhile has not taken it."""
+        checked(timeout)
+        if not is_waited_for(self._turn) and self.shared.acquire(False):
+            return True
+        if timeout == 0:
+            return False
+        return await wait(self._turn, self._try, timeout) is not NOT_YET
+
+    def _try(self) -> Any:
+        return self.shared.acquire(False) or NOT_YET
+
+    def release(self) -> None:
+        """Give the lock up; NotHeld (a RuntimeError) where nobody holds it."""
         self.shared.release()
+
+
+class RLock(_Holdable):
+    """ipcsys.RLock for asyncio: a lock that the task which holds it may take again.
+
+    Takes the arguments of ipcsys.RLock.  Only the task that took it may release
+    it.  The death of its process is noticed as with Lock."""
+
+    _kind = _core.RLock
+    shared: _core.RLock
+
+    async def acquire(self, timeout: float | None = None) -> bool:
+        """Take the lock, again where this task holds it: True, or False when `timeout`
+        seconds were not enough."""
+        checked(timeout)
+        task = _this_task()
+        if not is_waited_for(self._turn) or _core.async_rlock_is_mine(self.shared, task):
+            if _core.async_rlock_take(self.shared, task):
+                return True
+        if timeout == 0:
+            return False
+
+        def attempt() -> Any:
+            return _core.async_rlock_take(self.shared, task) or NOT_YET
+
+        return await wait(self._turn, attempt, timeout) is not NOT_YET
+
+    def release(self) -> None:
+        """Give up one taking; NotHeld (a RuntimeError) where this task has none."""
+        if not _core.async_rlock_release(self.shared, _this_task()):
+            raise NotHeld("cannot release un-acquired lock")
 
 
 class Event(Face):

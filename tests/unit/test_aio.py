@@ -64,7 +64,7 @@ def test_a_face_opens_the_same_object():
     assert not lock.locked()
 
 
-@pytest.mark.parametrize("kind", ["Lock", "Event", "Queue"])
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Event", "Queue"])
 def test_a_face_of_an_object_shares_its_handle(kind):
     shared = getattr(ipcsys, kind)()
     face = getattr(aio, kind).of(shared)
@@ -295,6 +295,67 @@ def test_closing_wakes_the_tasks_that_wait():
                 await wait()
 
     run(main())
+
+
+# -- RLock ---------------------------------------------------------------------------------
+
+
+def test_the_task_that_holds_an_rlock_takes_it_again_and_no_other_does():
+    lock = aio.RLock()
+
+    async def other():
+        assert await lock.acquire(timeout=0) is False
+        with pytest.raises(ipcsys.NotHeld):
+            lock.release()
+
+    async def main():
+        async with lock, lock:
+            assert await lock.acquire(timeout=0)
+            await asyncio.create_task(other())
+            lock.release()
+            waits = asyncio.create_task(take())
+            await waiting(1, lock._turn)
+            async with lock:  # overtakes those who wait: they wait for it
+                assert lock.locked()
+        assert await waits
+        with pytest.raises(ipcsys.NotHeld):
+            lock.release()
+        assert not lock.locked()
+
+    async def take():
+        async with lock:
+            return await asyncio.to_thread(lock.shared.acquire, False) is False
+
+    run(main())
+
+
+def test_an_rlock_excludes_tasks_and_threads():
+    lock, inside, most = aio.RLock(), 0, 0
+
+    async def task():
+        nonlocal inside, most
+        for _ in range(40):
+            async with lock:
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0)
+                inside -= 1
+
+    def thread():
+        nonlocal inside, most
+        for _ in range(40):
+            with lock.shared, lock.shared:
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.0001)
+                inside -= 1
+
+    async def main():
+        threads = [asyncio.to_thread(thread) for _ in range(2)]
+        await asyncio.gather(*threads, *(task() for _ in range(3)))
+
+    run(main())
+    assert most == 1 and not lock.locked()
 
 
 # -- loops ---------------------------------------------------------------------------------

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations that are tried, not waited for. */
+#include "bind/aio.h"
+
+#include "bind/rlock.h"
+
+/* A deadline that has passed, but not IPS_AT_ONCE, at which a queue still
+ * waits a moment for its own locks. */
+#define LONG_AGO INT64_C(1)
+
+/* --- rlocks ---------------------------------------------------------------- */
+
+/* The arguments (object, number) of these functions, entered; false with an
+ * exception set. */
+static bool
+enter_as(PyObject *module, PyObject *const *args, Py_ssize_t count, ips_aio_object *object,
+         uint64_t *task)
+{
+    if (count != 2) {
+        PyErr_Format(PyExc_TypeError, "it takes 2 arguments (%zd given)", count);
+        return false;
+    }
+    *task = PyLong_AsUnsignedLongLong(args[1]);
+    return PyErr_Occurred() == NULL
+        && ips_aio_enter(ips_state_of_module(module), args[0], object);
+}
+
+static bool
+is_rlock(const ips_aio_object *object)
+{
+    if (object->kind != IPS_AIO_RLOCK) {
+        PyErr_SetString(PyExc_TypeError, "it is no RLock");
+    }
+    return object->kind == IPS_AIO_RLOCK;
+}
+
+/* Taken, again or for the first time, also from one known to be dead. */
+static bool
+take_rlock(ips_rlock_shm *rlock, ips_space *space, uint64_t task)
+{
+    ips_owner me = ips_space_self(space);
+    if (me == IPS_NOBODY) {
+        return false;
+    }
+    if (ips_rlock_try(rlock, me, task)) {
+        return true;
+    }
+    ips_owner owner = ips_lock_owner(&rlock->lock);
+    return owner != IPS_NOBODY && !ips_member_lives(space, owner, false)
+        && ips_rlock_try_or_take_over(rlock, space, task) >= 0;
+}
+
+PyDoc_STRVAR(take_doc, "async_rlock_take(rlock, task, /)\n--\n\n"
+"Take the lock for the task of that number, again where it holds it: False where\n"
+"another has it.");
+
+static PyObject *
+core_async_rlock_take(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ips_aio_object object;
+    uint64_t task;
+    if (!enter_as(module, args, count, &object, &task)) {
+        return NULL;
+    }
+    bool known = is_rlock(&object);
+    bool taken = known && take_rlock((ips_rlock_shm *)object.words, object.space, task);
+    ips_aio_leave(&object);
+    return known ? PyBool_FromLong(taken) : NULL;
+}
+
+PyDoc_STRVAR(is_mine_doc, "async_rlock_is_mine(rlock, task, /)\n--\n\n"
+"Whether the task of that number holds the lock.");
+
+static PyObject *
+core_async_rlock_is_mine(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ips_aio_object object;
+    uint64_t task;
+    if (!enter_as(module, args, count, &object, &task)) {
+        return NULL;
+    }
+    bool known = is_rlock(&object);
+    bool mine = known && ips_rlock_is_mine((ips_rlock_shm *)object.words,
+                                           ips_space_self(object.space), task);
+    ips_aio_leave(&object);
+    return known ? PyBool_FromLong(mine) : NULL;
+}
+
+PyDoc_STRVAR(release_doc, "async_rlock_release(rlock, task, /)\n--\n\n"
+"Give up one taking of the task of that number: False where it has none.");
+
+static PyObject *
+core_async_rlock_release(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ips_aio_object object;
+    uint64_t task;
+    if (!enter_as(module, args, count, &object, &task)) {
+        return NULL;
+    }
+    bool known = is_rlock(&object);
+    bool mine = known && ips_rlock_is_mine((ips_rlock_shm *)object.words,
+                                           ips_space_self(object.space), task);
+    if (mine) {
+        ips_rlock_release((ips_rlock_shm *)object.words);
+    }
+    ips_aio_leave(&object);
+    return known ? PyBool_FromLong(mine) : NULL;
+}
+
+/* --- queues ------------------------------------------------------------------ */
+
+static ips_queue_object *
+queue_of(ips_state *state, PyObject *object)
+{
+    if (!PyObject_TypeCheck(object, state->queue_type)) {
+        PyErr_Format(PyExc_TypeError, "a Queue is needed, not %.100s", Py_TYPE(object)->tp_name);
+        return NULL;
+    }
+    return ips_queue_enter((ips_queue_object *)object) == NULL ? NULL : (ips_queue_object *)object;
+}
+
+/* True if the exception that is set is the core's of that ordinal; cleared. */
+static bool
+swallow(const ips_state *state, int ordinal)
+{
+    if (PyErr_Occurred() == NULL || !PyErr_ExceptionMatches(state->errors[ordinal])) {
+        return false;
+    }
+    PyErr_Clear();
+    return true;
+}
+
+PyDoc_STRVAR(get_doc, "async_get(queue, default, /)\n--\n\n"
+"The next item, or `default` where none can be had without waiting, be it for\n"
+"an item or for the queue's lock.");
+
+static PyObject *
+core_async_get(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ips_state *state = ips_state_of_module(module);
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "async_get() takes 2 arguments (%zd given)", count);
+    }
+    ips_queue_object *queue = queue_of(state, args[0]);
+    if (queue == NULL) {
+        return NULL;
+    }
+    ips_look look;
+    PyObject *item = NULL;
+    if (!ips_queue_raise_owed(queue)) {
+        item = ips_queue_look(&queue->body, &look) == IPS_EEMPTY
+            ? Py_NewRef(args[1]) : ips_queue_get_value(queue, LONG_AGO);
+    }
+    if (item == NULL && swallow(state, IPS_ORDINAL_EMPTY)) {
+        item = Py_NewRef(args[1]);
+    }
+    ips_queue_leave(queue);
+    return item;
+}
+
+PyDoc_STRVAR(put_doc, "async_put(queue, kind, data, /)\n--\n\n"
+"Put what encode_value() made: False where it would have to wait.");
+
+static PyObject *
+core_async_put(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ips_state *state = ips_state_of_module(module);
+    Py_buffer view;
+    if (count != 3) {
+        return PyErr_Format(PyExc_TypeError, "async_put() takes 3 arguments (%zd given)", count);
+    }
+    long kind = PyLong_AsLong(args[1]);
+    ips_queue_object *queue = PyErr_Occurred() != NULL ? NULL : queue_of(state, args[0]);
+    if (queue == NULL) {
+        return NULL;
+    }
+    int status = PyObject_GetBuffer(args[2], &view, PyBUF_SIMPLE);
+    if (status == 0) {
+        ips_message message = {view.buf, (uint64_t)view.len, (uint8_t)kind};
+        status = ips_queue_put_message(queue, &message, LONG_AGO);
+        PyBuffer_Release(&view);
+    }
+    ips_queue_leave(queue);
+    if (status < 0 && !swallow(state, IPS_ORDINAL_FULL)) {
+        return NULL;
+    }
+    return PyBool_FromLong(status == 0);
+}
+
+#define FAST(function) (PyCFunction)(void (*)(void))function, METH_FASTCALL
+
+PyMethodDef ips_aio_tries[] = {
+    {"async_get", FAST(core_async_get), get_doc},
+    {"async_put", FAST(core_async_put), put_doc},
+    {"async_rlock_is_mine", FAST(core_async_rlock_is_mine), is_mine_doc},
+    {"async_rlock_release", FAST(core_async_rlock_release), release_doc},
+    {"async_rlock_take", FAST(core_async_rlock_take), take_doc},
+    {NULL, NULL, 0, NULL},
+};
