@@ -14,6 +14,9 @@ from ipcsys import _core
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 SAYS = {
+    "asyncio_lock.py": (
+        r"in time: False\nabandoned by its owner: True\nthe loop went on: True\nfrom a task\n"
+    ),
     "lock_death.py": r"acquired [\d.]+ ms after the kill\nabandoned by its owner: True\n",
     "queue_basics.py": r"(\{'job': \d, 'square': \d+\}\n){3}",
     "rlock.py": r"\{'checking': 600, 'savings': 300\}\n",
