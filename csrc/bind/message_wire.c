@@ -24,7 +24,7 @@ put_data(ips_value_writer *writer, PyObject *data, unsigned flags)
     if (done != IPS_VALUE_REFUSED) {
         return done;
     }
-    PyObject *pickled = ips_value_pickle(writer->state, data, flags, writer->refusal);
+    PyObject *pickled = ips_value_pickle(writer->state, data, flags, writer->refusal, NULL);
     if (pickled == NULL) {
         return -1;
     }
@@ -127,7 +127,7 @@ take_data(ips_value_reader *reader, bool allow_pickle)
     if (ips_value_next_of(reader, IPS_TOKEN_BIN, &token) < 0) {
         return NULL;
     }
-    return ips_value_unpickle(reader->state, token.bytes, token.size);
+    return ips_value_unpickle(reader->state, token.bytes, token.size, NULL);
 }
 
 /* Fills `given` with new references as far as it comes; 0 or -1. */

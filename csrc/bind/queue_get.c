@@ -5,7 +5,10 @@
  * loses nothing; a pickle only after, because unpickling may have effects
  * that must not happen twice.  What makes no sense is taken, and raised as
  * DecodeError with the bytes in it. */
+#include <string.h>
+
 #include "bind/queue.h"
+#include "bind/value_parts.h"
 #include "os/clock.h"
 
 #define SMALL 512 /* bytes of a message that go through the stack */
@@ -92,7 +95,8 @@ typedef struct {
     ips_queue *queue;
     const ips_take *take;
     const ips_look *look;
-    void *to;
+    const ips_room *rooms;
+    uint32_t count;
 } taking;
 
 static int
@@ -106,7 +110,7 @@ static int
 take_large_step(void *context, int64_t deadline)
 {
     const taking *job = context;
-    return ips_queue_take_large(job->queue, job->look, job->to, deadline);
+    return ips_queue_take_large(job->queue, job->look, job->rooms, job->count, deadline);
 }
 
 int
@@ -125,7 +129,8 @@ static int
 take_into(ips_queue_object *self, const ips_look *look, void *to, int64_t deadline)
 {
     if (look->large) {
-        taking job = {.queue = &self->body, .look = look, .to = to};
+        ips_room room = {to, look->size};
+        taking job = {.queue = &self->body, .look = look, .rooms = &room, .count = 1};
         return ips_queue_run(self, take_large_step, &job, deadline);
     }
     ips_copy copy = {.from = look->record.payload, .to = to, .size = look->record.size};
@@ -214,6 +219,41 @@ receive_value(ips_queue_object *self, receipt *in)
     return value;
 }
 
+static int
+peek_step(void *context, int64_t deadline)
+{
+    const taking *job = context;
+    return ips_queue_peek_large(job->queue, job->look, job->rooms[0], deadline);
+}
+
+/* A value in parts, each straight into its place. */
+static PyObject *
+receive_parts(ips_queue_object *self, receipt *in)
+{
+    const ips_look *look = &in->look;
+    ips_parts_in parts;
+    memset(&parts.table, 0, sizeof parts.table);
+    size_t head = look->size < sizeof parts.table ? look->size : sizeof parts.table;
+    ips_room room = {&parts.table, head};
+    taking job = {.queue = &self->body, .look = look, .rooms = &room, .count = 1};
+    in->status = ips_queue_run(self, peek_step, &job, in->deadline);
+    if (in->status < 0) {
+        return NULL;
+    }
+    PyObject *value = NULL;
+    if (ips_parts_prepare(self->state, &parts, look->size) == 0) {
+        job.rooms = parts.room;
+        job.count = parts.rooms;
+        in->status = ips_queue_run(self, take_large_step, &job, in->deadline);
+        value = in->status < 0 ? NULL : ips_parts_decode(self->state, look->record.kind, &parts);
+    } else if (PyErr_ExceptionMatches(self->state->errors[IPS_ORDINAL_DECODE])) {
+        PyErr_Clear(); /* senseless: take it all the same, and raise it with its bytes */
+        value = receive_value(self, in);
+    }
+    ips_parts_clear(&parts);
+    return value;
+}
+
 PyObject *
 ips_queue_get_value(ips_queue_object *self, int64_t deadline)
 {
@@ -223,8 +263,11 @@ ips_queue_get_value(ips_queue_object *self, int64_t deadline)
         if (in.status < 0) {
             break;
         }
-        PyObject *value = in.look.record.kind == IPS_VALUE_RAW ? receive_bytes(self, &in)
-                                                               : receive_value(self, &in);
+        uint8_t kind = in.look.record.kind;
+        bool in_parts = kind == IPS_VALUE_PARTS_MSGPACK || kind == IPS_VALUE_PARTS_PICKLE;
+        PyObject *value = kind == IPS_VALUE_RAW         ? receive_bytes(self, &in)
+                          : in_parts && in.look.large   ? receive_parts(self, &in)
+                                                        : receive_value(self, &in);
         if (value != NULL || in.status == 0) {
             return value;
         }

@@ -2,6 +2,7 @@
 /* Queue.put and its kin: encoded first, put second, so that whatever can fail
  * for want of sense or memory fails before anything is shared. */
 #include "bind/queue.h"
+#include "bind/value_parts.h"
 #include "os/clock.h"
 
 /* How long an unbounded queue of ipcsys.mp whose memory is used up waits for a
@@ -84,10 +85,12 @@ ips_queue_put_value(ips_queue_object *self, PyObject *item, int64_t deadline)
         (void)ips_queue_enter(self);
         return NULL;
     }
-    if (ips_value_encode(self->state, item, self->mp ? IPS_ENCODE_MP : 0, &encoded) < 0) {
+    unsigned flags = self->mp ? IPS_ENCODE_MP | IPS_ENCODE_PARTS : IPS_ENCODE_PARTS;
+    if (ips_value_encode(self->state, item, flags, &encoded) < 0) {
         return NULL;
     }
-    ips_message message = {encoded.bytes, encoded.size, encoded.kind};
+    ips_piece pieces[IPS_PARTS_MOST + 2];
+    ips_message message = ips_parts_message(&encoded, pieces);
     int status = ips_queue_put_message(self, &message, deadline);
     ips_encoded_clear(&encoded);
     return status < 0 ? NULL : Py_NewRef(Py_None);

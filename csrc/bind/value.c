@@ -4,6 +4,7 @@
 
 #include "bind/value.h"
 #include "bind/value_codec.h"
+#include "bind/value_parts.h"
 
 #define PICKLE_PROTOCOL 5
 
@@ -96,8 +97,27 @@ pickle_function(PyObject **place, const char *module, const char *name)
     return *place;
 }
 
+/* dumps(value, 5), with buffer_callback where large buffers are set apart. */
+static PyObject *
+dump(PyObject *dumps, PyObject *value, ips_parts **parts)
+{
+    PyObject *args = Py_BuildValue("(Oi)", value, PICKLE_PROTOCOL);
+    PyObject *keywords = NULL, *bytes = NULL;
+    if (args != NULL && parts != NULL) {
+        PyObject *callback = ips_parts_callback(parts);
+        keywords = callback == NULL ? NULL : Py_BuildValue("{sN}", "buffer_callback", callback);
+    }
+    if (args != NULL && (parts == NULL || keywords != NULL)) {
+        bytes = PyObject_Call(dumps, args, keywords);
+    }
+    Py_XDECREF(args);
+    Py_XDECREF(keywords);
+    return bytes;
+}
+
 PyObject *
-ips_value_pickle(ips_state *state, PyObject *value, unsigned flags, const char *refusal)
+ips_value_pickle(ips_state *state, PyObject *value, unsigned flags, const char *refusal,
+                 ips_parts **parts)
 {
     if (flags & IPS_ENCODE_NO_PICKLE) {
         return ips_raise_text(state, IPS_EENCODE,
@@ -108,8 +128,7 @@ ips_value_pickle(ips_state *state, PyObject *value, unsigned flags, const char *
     PyObject *dumps = flags & IPS_ENCODE_MP
         ? pickle_function(&state->mp_dumps, "ipcsys.mp.pickling", "dumps")
         : pickle_function(&state->pickle_dumps, "pickle", "dumps");
-    PyObject *bytes = dumps == NULL ? NULL
-                                    : PyObject_CallFunction(dumps, "Oi", value, PICKLE_PROTOCOL);
+    PyObject *bytes = dumps == NULL ? NULL : dump(dumps, value, parts);
     if (bytes != NULL && !PyBytes_CheckExact(bytes)) {
         Py_CLEAR(bytes);
         PyErr_SetString(PyExc_TypeError, "pickle.dumps did not return bytes");
@@ -123,11 +142,26 @@ ips_value_pickle(ips_state *state, PyObject *value, unsigned flags, const char *
     return bytes;
 }
 
+/* loads(bytes_like), or loads(bytes_like, buffers=parts). */
 static PyObject *
-unpickle_from(ips_state *state, PyObject *bytes_like)
+load(PyObject *loads, PyObject *bytes_like, PyObject *parts)
+{
+    if (parts == NULL) {
+        return PyObject_CallOneArg(loads, bytes_like);
+    }
+    PyObject *args = PyTuple_Pack(1, bytes_like);
+    PyObject *keywords = args == NULL ? NULL : Py_BuildValue("{sO}", "buffers", parts);
+    PyObject *value = keywords == NULL ? NULL : PyObject_Call(loads, args, keywords);
+    Py_XDECREF(args);
+    Py_XDECREF(keywords);
+    return value;
+}
+
+static PyObject *
+unpickle_from(ips_state *state, PyObject *bytes_like, PyObject *parts)
 {
     PyObject *loads = pickle_function(&state->pickle_loads, "pickle", "loads");
-    PyObject *value = loads == NULL ? NULL : PyObject_CallOneArg(loads, bytes_like);
+    PyObject *value = loads == NULL ? NULL : load(loads, bytes_like, parts);
     if (value != NULL) {
         return value;
     }
@@ -140,10 +174,10 @@ unpickle_from(ips_state *state, PyObject *bytes_like)
 }
 
 PyObject *
-ips_value_unpickle(ips_state *state, const void *bytes, size_t size)
+ips_value_unpickle(ips_state *state, const void *bytes, size_t size, PyObject *parts)
 {
     PyObject *view = PyMemoryView_FromMemory((char *)bytes, (Py_ssize_t)size, PyBUF_READ);
-    PyObject *value = view == NULL ? NULL : unpickle_from(state, view);
+    PyObject *value = view == NULL ? NULL : unpickle_from(state, view, parts);
     Py_XDECREF(view);
     return value;
 }
@@ -164,26 +198,30 @@ ips_value_encode(ips_state *state, PyObject *value, unsigned flags, ips_encoded 
 {
     out->owner = NULL;
     out->heap = NULL;
+    out->parts = NULL;
     if (PyBytes_CheckExact(value) && !(flags & IPS_ENCODE_NO_RAW)) {
         own_bytes(out, Py_NewRef(value), IPS_VALUE_RAW);
         return 0;
     }
     ips_value_writer writer;
     ips_value_writer_init(&writer, state, flags, out->room, sizeof out->room);
+    writer.parts = flags & IPS_ENCODE_PARTS ? &out->parts : NULL;
     int done = ips_value_put(&writer, value);
     out->bytes = writer.out.bytes;
     out->size = writer.out.size;
     out->heap = writer.out.heap;
-    out->kind = IPS_VALUE_MSGPACK;
+    out->kind = out->parts == NULL ? IPS_VALUE_MSGPACK : IPS_VALUE_PARTS_MSGPACK;
     if (done == 0) {
         return 0;
     }
     ips_encoded_clear(out);
-    PyObject *pickled = done < 0 ? NULL : ips_value_pickle(state, value, flags, writer.refusal);
+    PyObject *pickled = done < 0
+        ? NULL : ips_value_pickle(state, value, flags, writer.refusal, writer.parts);
     if (pickled == NULL) {
+        ips_encoded_clear(out);
         return -1;
     }
-    own_bytes(out, pickled, IPS_VALUE_PICKLE);
+    own_bytes(out, pickled, out->parts == NULL ? IPS_VALUE_PICKLE : IPS_VALUE_PARTS_PICKLE);
     return 0;
 }
 
@@ -194,16 +232,21 @@ ips_encoded_clear(ips_encoded *encoded)
     encoded->heap = NULL;
     encoded->bytes = encoded->room;
     encoded->size = 0;
+    ips_parts_free(encoded->parts);
+    encoded->parts = NULL;
     Py_CLEAR(encoded->owner);
 }
 
 /* Decoding --------------------------------------------------------------- */
 
-static PyObject *
-unpack(ips_state *state, const uint8_t *bytes, size_t size)
+PyObject *
+ips_value_unpack(ips_state *state, const uint8_t *bytes, size_t size, PyObject *const *parts,
+                 uint32_t part_count)
 {
     ips_value_reader reader;
     ips_value_reader_init(&reader, state, bytes, size);
+    reader.parts = parts;
+    reader.part_count = part_count;
     PyObject *value = ips_value_take(&reader);
     if (value != NULL && ips_value_finish(&reader) < 0) {
         Py_CLEAR(value);
@@ -223,8 +266,8 @@ ips_value_decode(ips_state *state, uint8_t kind, const uint8_t *bytes, size_t si
     PyObject *value;
     switch (kind) {
     case IPS_VALUE_RAW: return PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size);
-    case IPS_VALUE_MSGPACK: value = unpack(state, bytes, size); break;
-    case IPS_VALUE_PICKLE: value = ips_value_unpickle(state, bytes, size); break;
+    case IPS_VALUE_MSGPACK: value = ips_value_unpack(state, bytes, size, NULL, 0); break;
+    case IPS_VALUE_PICKLE: value = ips_value_unpickle(state, bytes, size, NULL); break;
     default: value = strange_kind(state, kind); break;
     }
     if (value == NULL) {
@@ -241,10 +284,10 @@ ips_value_decode_owned(ips_state *state, uint8_t kind, PyObject *bytes_stolen)
     case IPS_VALUE_RAW:
         return bytes_stolen;
     case IPS_VALUE_MSGPACK:
-        value = unpack(state, (const uint8_t *)PyBytes_AS_STRING(bytes_stolen),
-                       (size_t)PyBytes_GET_SIZE(bytes_stolen));
+        value = ips_value_unpack(state, (const uint8_t *)PyBytes_AS_STRING(bytes_stolen),
+                                 (size_t)PyBytes_GET_SIZE(bytes_stolen), NULL, 0);
         break;
-    case IPS_VALUE_PICKLE: value = unpickle_from(state, bytes_stolen); break;
+    case IPS_VALUE_PICKLE: value = unpickle_from(state, bytes_stolen, NULL); break;
     default: value = strange_kind(state, kind); break;
     }
     if (value == NULL) {
@@ -274,6 +317,7 @@ encode_value(PyObject *module, PyObject *const *args, Py_ssize_t count)
         return NULL;
     }
     ips_encoded encoded;
+    flags &= IPS_ENCODE_NO_PICKLE | IPS_ENCODE_NO_RAW;
     if (ips_value_encode(ips_state_of_module(module), args[0], (unsigned)flags, &encoded) < 0) {
         return NULL;
     }

@@ -11,6 +11,10 @@ enum ips_value_kind {
     IPS_VALUE_RAW = 0,     /* bytes as they are */
     IPS_VALUE_MSGPACK = 1,
     IPS_VALUE_PICKLE = 2,
+    /* The same with large buffers beside them: bind/value_parts.h.  Only in
+     * queues, for which IPS_ENCODE_PARTS asks. */
+    IPS_VALUE_PARTS_MSGPACK = 3,
+    IPS_VALUE_PARTS_PICKLE = 4,
 };
 
 enum {
@@ -18,7 +22,10 @@ enum {
     IPS_ENCODE_NO_RAW = 2,    /* bytes too become MessagePack */
     IPS_ENCODE_MP = 4,        /* as multiprocessing: its pickler, and what is one
                                * list or dict comes out as one */
+    IPS_ENCODE_PARTS = 8,     /* set large buffers apart; ask for a message in pieces */
 };
+
+typedef struct ips_parts ips_parts;
 
 /* An encoded value.  Small ones live in `room`, so that a hot path allocates
  * nothing; RAW ones point into the object, which `owner` keeps alive. */
@@ -28,6 +35,7 @@ typedef struct {
     uint8_t kind;
     PyObject *owner;
     uint8_t *heap;
+    ips_parts *parts; /* or NULL */
     uint8_t room[512];
 } ips_encoded;
 

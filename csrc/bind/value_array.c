@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bind/value_codec.h"
+#include "bind/value_parts.h"
 
 /* What an extension holds: [dtype.str, shape, order, bytes] of an array,
  * [dtype.str, bytes] of a scalar. */
@@ -111,6 +112,13 @@ put_elements(ips_value_writer *writer, PyObject *value, const char *order)
 {
     Py_buffer view;
     int contiguity = order[0] == 'F' ? PyBUF_F_CONTIGUOUS : PyBUF_C_CONTIGUOUS;
+    uint32_t number;
+    int apart = writer->parts == NULL
+        ? 0 : ips_parts_add(writer->parts, value, contiguity, IPS_PART_BYTEARRAY, &number);
+    if (apart > 0) {
+        return ips_value_settle(writer, ips_packer_put_uint(&writer->out, number));
+    }
+    PyErr_Clear(); /* some have no buffer: below */
     if (PyObject_GetBuffer(value, &view, contiguity) == 0) {
         int status = ips_packer_put_bin(&writer->out, view.buf, (size_t)view.len);
         PyBuffer_Release(&view);
@@ -175,7 +183,8 @@ put_parts(ips_value_writer *writer, PyObject *value, PyObject *dtype_name, bool 
     }
     ips_packer_ext ext;
     /* Head, dtype, shape and order take some 40 bytes besides. */
-    int done = ips_value_settle(writer, ips_packer_open_ext(&writer->out, (size_t)bytes + 40, &ext));
+    size_t guess = writer->parts != NULL && bytes >= (Py_ssize_t)IPS_PART_LEAST ? 40 : (size_t)bytes + 40;
+    int done = ips_value_settle(writer, ips_packer_open_ext(&writer->out, guess, &ext));
     if (done == 0) {
         done = ips_value_settle(writer, ips_packer_put_array(&writer->out, whole_array ? 4 : 2));
     }
@@ -253,13 +262,31 @@ take_shape(ips_value_reader *reader)
     return shape;
 }
 
-/* An array over a copy of the elements, which it alone knows and may change. */
+/* The elements as a bytearray that nobody else knows: a copy, or a part. */
 static PyObject *
-array_over(ips_state *state, PyObject *shape, const ips_token parts[3])
+elements_of(const ips_value_reader *reader, const ips_token *elements)
 {
+    if (elements->kind == IPS_TOKEN_BIN) {
+        return PyByteArray_FromStringAndSize((const char *)elements->bytes,
+                                             (Py_ssize_t)elements->size);
+    }
+    PyObject *part = elements->kind == IPS_TOKEN_UINT ? ips_value_part(reader, elements->natural)
+                                                      : NULL;
+    if (part == NULL || !PyByteArray_CheckExact(part)) {
+        return PyErr_Occurred() != NULL
+            ? NULL : ips_raise_text(reader->state, IPS_EDECODE, "an array without elements");
+    }
+    return Py_NewRef(part);
+}
+
+/* An array over its elements, which it alone knows and may change. */
+static PyObject *
+array_over(const ips_value_reader *reader, PyObject *shape, const ips_token parts[3])
+{
+    ips_state *state = reader->state;
     const ips_token *dtype = &parts[0], *order = &parts[1], *elements = &parts[2];
-    PyObject *copy = PyByteArray_FromStringAndSize((const char *)elements->bytes,
-                                                   (Py_ssize_t)elements->size);
+    PyObject *copy = elements_of(reader, elements);
+    Py_ssize_t size = copy == NULL ? 0 : PyByteArray_GET_SIZE(copy);
     PyObject *keywords = copy == NULL ? NULL
         : Py_BuildValue("{sOss#sOss#}", "shape", shape, "dtype", (const char *)dtype->bytes,
                         (Py_ssize_t)dtype->size, "buffer", copy, "order",
@@ -273,7 +300,7 @@ array_over(ips_state *state, PyObject *shape, const ips_token parts[3])
         return NULL;
     }
     PyObject *nbytes = PyObject_GetAttrString(array, "nbytes");
-    if (nbytes == NULL || PyLong_AsSize_t(nbytes) != elements->size) {
+    if (nbytes == NULL || PyLong_AsSize_t(nbytes) != (size_t)size) {
         if (!PyErr_Occurred()) {
             ips_raise_text(state, IPS_EDECODE, "an array of another size than its shape tells");
         }
@@ -299,9 +326,9 @@ take_parts(ips_value_reader *reader, bool whole_array)
     PyObject *shape = whole_array ? take_shape(reader) : PyTuple_New(0);
     PyObject *array = NULL;
     if (shape != NULL && (!whole_array || ips_value_next_of(reader, IPS_TOKEN_STR, &parts[1]) == 0) &&
-        ips_value_next_of(reader, IPS_TOKEN_BIN, &parts[2]) == 0 && ips_value_finish(reader) == 0) {
+        ips_value_next(reader, &parts[2]) == 0 && ips_value_finish(reader) == 0) {
         bool known = parts[1].size == 1 && memchr("CF", parts[1].bytes[0], 2) != NULL;
-        array = known ? array_over(reader->state, shape, parts)
+        array = known ? array_over(reader, shape, parts)
                       : ips_raise_text(reader->state, IPS_EDECODE, "an array in an unknown order");
     }
     Py_XDECREF(shape);
@@ -314,7 +341,7 @@ ips_value_take_array(ips_value_reader *outer, const ips_token *token)
     if (import_numpy(outer->state) < 0) {
         return NULL;
     }
-    ips_value_reader reader = {.state = outer->state};
+    ips_value_reader reader = ips_value_reader_within(outer);
     ips_unpacker_open_ext(&outer->in, token, &reader.in);
     PyObject *array = take_parts(&reader, token->ext == IPS_EXT_ARRAY);
     if (array == NULL || token->ext == IPS_EXT_ARRAY) {

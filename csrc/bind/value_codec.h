@@ -23,6 +23,7 @@ enum ips_value_ext {
     IPS_EXT_TIMEDELTA = 10,
     IPS_EXT_ARRAY = 11,  /* numpy.ndarray */
     IPS_EXT_SCALAR = 12, /* numpy.generic */
+    IPS_EXT_PART = 13,   /* bytes or bytearray, set apart: bind/value_parts.h */
 };
 
 /* Deeper values go by pickle: less than IPS_UNPACKER_DEPTH, so that a reader
@@ -34,6 +35,7 @@ enum ips_value_ext {
 typedef struct {
     ips_packer out;
     ips_state *state;
+    ips_parts **parts; /* where large buffers go, or NULL */
     int depth;
     size_t containers_left; /* beyond: pickle, which writes shared parts once */
     /* Only with IPS_ENCODE_MP: objects met that somebody else refers to as
@@ -65,11 +67,14 @@ int ips_value_refuse(ips_value_writer *writer, const char *format, ...)
 int ips_value_settle(ips_value_writer *writer, int status);
 
 /* A refused value by pickle, or EncodeError where flags forbid that. */
-PyObject *ips_value_pickle(ips_state *state, PyObject *value, unsigned flags, const char *refusal);
+PyObject *ips_value_pickle(ips_state *state, PyObject *value, unsigned flags, const char *refusal,
+                           ips_parts **parts);
 
 typedef struct {
     ips_unpacker in;
     ips_state *state;
+    PyObject *const *parts; /* set apart from the value; `part_count` of them */
+    uint32_t part_count;
 } ips_value_reader;
 
 void ips_value_reader_init(ips_value_reader *reader, ips_state *state, const void *bytes,
@@ -83,13 +88,27 @@ PyObject *ips_value_take_array(ips_value_reader *reader, const ips_token *token)
 /* A str; one that comes often is the same object each time. */
 PyObject *ips_value_take_key(ips_value_reader *reader, const ips_token *token);
 
+/* What a reader of an extension's content knows of the value around it. */
+static inline ips_value_reader
+ips_value_reader_within(const ips_value_reader *outer)
+{
+    return (ips_value_reader){.state = outer->state, .parts = outer->parts,
+                              .part_count = outer->part_count};
+}
+
+/* A part by its number, borrowed; NULL with DecodeError. */
+PyObject *ips_value_part(const ips_value_reader *reader, uint64_t number);
+
 /* The next token, or -1 with an exception set; the second wants this kind. */
 int ips_value_next(ips_value_reader *reader, ips_token *token);
 int ips_value_next_of(ips_value_reader *reader, enum ips_token_kind kind, ips_token *token);
 /* -1 with an exception set unless nothing is left. */
 int ips_value_finish(ips_value_reader *reader);
 
-PyObject *ips_value_unpickle(ips_state *state, const void *bytes, size_t size);
+/* `parts` is a list of buffers that were set apart, or NULL. */
+PyObject *ips_value_unpickle(ips_state *state, const void *bytes, size_t size, PyObject *parts);
+PyObject *ips_value_unpack(ips_state *state, const uint8_t *bytes, size_t size,
+                           PyObject *const *parts, uint32_t part_count);
 /* Make the exception set a DecodeError with these bytes as its `data`; leaves
  * KeyboardInterrupt and its like, and a want of memory, alone. */
 void ips_value_undecodable(ips_state *state, PyObject *data);

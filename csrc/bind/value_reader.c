@@ -14,6 +14,8 @@ ips_value_reader_init(ips_value_reader *reader, ips_state *state, const void *by
 {
     ips_unpacker_init(&reader->in, bytes, size);
     reader->state = state;
+    reader->parts = NULL;
+    reader->part_count = 0;
 }
 
 static int
@@ -175,7 +177,7 @@ take_big_int(const ips_token *token)
 static PyObject *
 take_items(ips_value_reader *outer, const ips_token *token)
 {
-    ips_value_reader reader = {.state = outer->state};
+    ips_value_reader reader = ips_value_reader_within(outer);
     ips_unpacker_open_ext(&outer->in, token, &reader.in);
     ips_token head;
     if (ips_value_next_of(&reader, IPS_TOKEN_ARRAY, &head) < 0) {
@@ -193,6 +195,27 @@ take_items(ips_value_reader *outer, const ips_token *token)
     return made;
 }
 
+PyObject *
+ips_value_part(const ips_value_reader *reader, uint64_t number)
+{
+    return number < reader->part_count
+        ? reader->parts[number]
+        : ips_raise_text(reader->state, IPS_EDECODE, "a part that the message does not have");
+}
+
+/* Bytes or a bytearray that came beside the value. */
+static PyObject *
+take_part(ips_value_reader *outer, const ips_token *token)
+{
+    ips_value_reader reader = ips_value_reader_within(outer);
+    ips_unpacker_open_ext(&outer->in, token, &reader.in);
+    ips_token number;
+    if (ips_value_next_of(&reader, IPS_TOKEN_UINT, &number) < 0 || ips_value_finish(&reader) < 0) {
+        return NULL;
+    }
+    return Py_XNewRef(ips_value_part(&reader, number.natural));
+}
+
 static PyObject *
 take_ext(ips_value_reader *reader, const ips_token *token)
 {
@@ -205,6 +228,8 @@ take_ext(ips_value_reader *reader, const ips_token *token)
     case IPS_EXT_SET:
     case IPS_EXT_FROZENSET:
         return take_items(reader, token);
+    case IPS_EXT_PART:
+        return take_part(reader, token);
     case IPS_EXT_BYTEARRAY:
         return PyByteArray_FromStringAndSize(bytes, size);
     case IPS_EXT_SURROGATES:

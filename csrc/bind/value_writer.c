@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "bind/value_codec.h"
+#include "bind/value_parts.h"
 
 /* A list that holds one list twice, and so on, doubles with each level: what
  * pickle writes in a line would fill the memory.  No plain value is as large. */
@@ -22,6 +23,7 @@ ips_value_writer_init(ips_value_writer *writer, ips_state *state, unsigned flags
 {
     ips_packer_init(&writer->out, room, size);
     writer->state = state;
+    writer->parts = NULL;
     writer->depth = 0;
     writer->containers_left = flags & IPS_ENCODE_NO_PICKLE ? SIZE_MAX : MAX_CONTAINERS;
     writer->keeps_identity = (flags & IPS_ENCODE_MP) != 0;
@@ -219,9 +221,42 @@ put_set(ips_value_writer *writer, PyObject *set, int8_t type)
                         : ips_value_settle(writer, ips_packer_close_ext(&writer->out, &ext, type));
 }
 
+/* Large bytes, set apart: 1, 0 where they belong in here, or -1. */
+static int
+put_apart(ips_value_writer *writer, PyObject *value, enum ips_part_form form)
+{
+    uint32_t number;
+    int added = ips_parts_add(writer->parts, value, PyBUF_SIMPLE, form, &number);
+    if (added <= 0) {
+        return added;
+    }
+    uint8_t content = (uint8_t)number; /* a small int is its own byte */
+    int done = ips_value_settle(writer, ips_packer_put_ext(&writer->out, IPS_EXT_PART, &content, 1));
+    return done < 0 ? -1 : 1;
+}
+
+static int
+put_bytes(ips_value_writer *writer, PyObject *value)
+{
+    if (writer->parts != NULL && PyBytes_GET_SIZE(value) >= (Py_ssize_t)IPS_PART_LEAST) {
+        int apart = put_apart(writer, value, IPS_PART_BYTES);
+        if (apart != 0) {
+            return apart < 0 ? -1 : 0;
+        }
+    }
+    return ips_value_settle(writer, ips_packer_put_bin(&writer->out, PyBytes_AS_STRING(value),
+                                                       (size_t)PyBytes_GET_SIZE(value)));
+}
+
 static int
 put_bytearray(ips_value_writer *writer, PyObject *value)
 {
+    if (writer->parts != NULL && PyByteArray_GET_SIZE(value) >= (Py_ssize_t)IPS_PART_LEAST) {
+        int apart = put_apart(writer, value, IPS_PART_BYTEARRAY);
+        if (apart != 0) {
+            return apart < 0 ? -1 : 0;
+        }
+    }
     return ips_value_settle(
         writer, ips_packer_put_ext(&writer->out, IPS_EXT_BYTEARRAY, PyByteArray_AS_STRING(value),
                                    (size_t)PyByteArray_GET_SIZE(value)));
@@ -297,8 +332,7 @@ ips_value_put(ips_value_writer *writer, PyObject *value)
         return ips_value_settle(writer, ips_packer_put_bool(&writer->out, value == Py_True));
     }
     if (type == &PyBytes_Type) {
-        return ips_value_settle(writer, ips_packer_put_bin(&writer->out, PyBytes_AS_STRING(value),
-                                                           (size_t)PyBytes_GET_SIZE(value)));
+        return put_bytes(writer, value);
     }
     if (writer->depth >= IPS_VALUE_DEPTH) {
         return ips_value_refuse(writer, "a value nested deeper than %d", IPS_VALUE_DEPTH);

@@ -245,32 +245,56 @@ ips_queue_take(ips_queue *queue, const ips_take *take, int64_t deadline)
     return status < 0 ? status : take_held(queue, take);
 }
 
-int
-ips_queue_take_large(ips_queue *queue, const ips_look *look, void *to, int64_t deadline)
+/* Lock, and find the large message that was looked at; locked only if 0. */
+static int
+find_large(ips_queue *queue, const ips_look *look, int64_t deadline, ips_extents *extents)
 {
     ips_queue_shm *shm = queue->ring.shm;
     int status = ips_queue_lock_consumers(queue, deadline);
     if (status < 0) {
         return status;
     }
-    ips_extents extents;
     /* relaxed: under the lock. */
     if (atomic_load_explicit(&shm->consumers.head, memory_order_relaxed) != look->head) {
         status = IPS_EMISMATCH;
     } else {
-        status = ips_extents_find(&queue->ring, &look->record, &extents);
+        status = ips_extents_find(&queue->ring, &look->record, extents);
     }
-    if (status == 0 && extents.size != look->size) {
+    if (status == 0 && extents->size != look->size) {
         status = IPS_EMISMATCH; /* damaged bytes; the next look will tell */
     }
     if (status < 0) {
         (void)ips_lock_leave(&shm->consumers.lock);
+    }
+    return status;
+}
+
+int
+ips_queue_peek_large(ips_queue *queue, const ips_look *look, ips_room room, int64_t deadline)
+{
+    ips_extents extents;
+    int status = find_large(queue, look, deadline, &extents);
+    if (status == 0) {
+        ips_extents_copy(&queue->ring, &extents, &room, 1);
+        (void)ips_lock_leave(&queue->ring.shm->consumers.lock);
+    }
+    return status;
+}
+
+int
+ips_queue_take_large(ips_queue *queue, const ips_look *look, const ips_room *rooms, uint32_t count,
+                     int64_t deadline)
+{
+    ips_queue_shm *shm = queue->ring.shm;
+    ips_extents extents;
+    int status = find_large(queue, look, deadline, &extents);
+    if (status < 0) {
         return status;
     }
     ips_extents_adopt(&queue->ring, &extents, ips_space_self(queue->ring.space));
     move_head(&shm->consumers, look);
     leave(queue, look, look);
-    ips_extents_copy(&queue->ring, &extents, to);
+    ips_extents_copy(&queue->ring, &extents, rooms, count);
     ips_extents_let_go(&queue->ring, &extents);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with ips_eventcount_prepare */
     ips_eventcount_notify(&shm->waits.not_full, INT_MAX);

@@ -90,17 +90,48 @@ ips_extents_claim(ips_ring *ring, uint64_t tail, uint64_t size, ips_owner me, ip
     return status;
 }
 
-void
-ips_extents_fill(const ips_ring *ring, const ips_extents *extents, const void *bytes)
+/* Goes through the extents of one message byte by byte. */
+typedef struct {
+    const ips_ring *ring;
+    const ips_extents *extents;
+    uint32_t span;
+    uint64_t used; /* bytes of the span */
+} walk;
+
+/* The next bytes that lie together, `want` at most; NULL at the end. */
+static uint8_t *
+go_on(walk *at, uint64_t want, uint64_t *size)
 {
-    const uint8_t *from = bytes;
-    uint64_t left = extents->size;
-    for (uint32_t i = 0; i < extents->count; i++) {
-        uint64_t room = (uint64_t)extents->span[i].count * IPS_BLOCK;
-        uint64_t size = left < room ? left : room;
-        memcpy(ring->area + (uint64_t)extents->span[i].unit * IPS_BLOCK, from, size);
-        from += size;
-        left -= size;
+    while (at->span < at->extents->count) {
+        ips_span span = at->extents->span[at->span];
+        uint64_t left = (uint64_t)span.count * IPS_BLOCK - at->used;
+        if (left != 0) {
+            uint8_t *bytes = at->ring->area + (uint64_t)span.unit * IPS_BLOCK + at->used;
+            *size = want < left ? want : left;
+            at->used += *size;
+            return bytes;
+        }
+        at->span++;
+        at->used = 0;
+    }
+    return NULL;
+}
+
+void
+ips_extents_fill(const ips_ring *ring, const ips_extents *extents, const ips_piece *pieces,
+                 uint32_t count)
+{
+    walk at = {ring, extents, 0, 0};
+    for (uint32_t i = 0; i < count; i++) {
+        const uint8_t *from = pieces[i].bytes;
+        uint64_t size;
+        for (uint64_t left = pieces[i].size; left != 0; left -= size, from += size) {
+            uint8_t *to = go_on(&at, left, &size);
+            if (to == NULL) {
+                return;
+            }
+            memcpy(to, from, size);
+        }
     }
 }
 
@@ -189,16 +220,20 @@ ips_extents_adopt(const ips_ring *ring, const ips_extents *extents, ips_owner me
 }
 
 void
-ips_extents_copy(const ips_ring *ring, const ips_extents *extents, void *to)
+ips_extents_copy(const ips_ring *ring, const ips_extents *extents, const ips_room *rooms,
+                 uint32_t count)
 {
-    uint8_t *target = to;
-    uint64_t left = extents->size;
-    for (uint32_t i = 0; i < extents->count; i++) {
-        uint64_t room = (uint64_t)extents->span[i].count * IPS_BLOCK;
-        uint64_t size = left < room ? left : room;
-        memcpy(target, ring->area + (uint64_t)extents->span[i].unit * IPS_BLOCK, size);
-        target += size;
-        left -= size;
+    walk at = {ring, extents, 0, 0};
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t *to = rooms[i].bytes;
+        uint64_t size;
+        for (uint64_t left = rooms[i].size; left != 0; left -= size, to += size) {
+            const uint8_t *from = go_on(&at, left, &size);
+            if (from == NULL) {
+                return;
+            }
+            memcpy(to, from, size);
+        }
     }
 }
 

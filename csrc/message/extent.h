@@ -12,6 +12,16 @@
 
 #include "message/units.h"
 
+/* Private memory that a large message comes from, and goes to. */
+typedef struct {
+    const void *bytes;
+    uint64_t size;
+} ips_piece;
+typedef struct {
+    void *bytes;
+    uint64_t size;
+} ips_room;
+
 /* The extents of one message, as one process sees them. */
 typedef struct {
     uint64_t size;
@@ -37,7 +47,9 @@ ips_largest_message(const ips_ring *ring)
  * (nothing noted), IPS_EAGAIN (give up the lock and ask again), failure. */
 IPS_MUST_CHECK int ips_extents_claim(ips_ring *ring, uint64_t tail, uint64_t size, ips_owner me,
     ips_extents *out);
-void ips_extents_fill(const ips_ring *ring, const ips_extents *extents, const void *bytes);
+/* Pieces, and rooms below, are no more than the message's size together. */
+void ips_extents_fill(const ips_ring *ring, const ips_extents *extents, const ips_piece *pieces,
+    uint32_t count);
 /* The record's payload; its size. */
 uint32_t ips_extents_describe(const ips_extents *extents, ips_large_shm *out);
 void ips_extents_place(const ips_ring *ring, const ips_extents *extents, uint64_t position);
@@ -49,7 +61,8 @@ void ips_extents_disown(const ips_ring *ring, const ips_extents *extents);
 IPS_MUST_CHECK int ips_extents_find(const ips_ring *ring, const ips_record *record,
     ips_extents *out);
 void ips_extents_adopt(const ips_ring *ring, const ips_extents *extents, ips_owner me);
-void ips_extents_copy(const ips_ring *ring, const ips_extents *extents, void *to);
+void ips_extents_copy(const ips_ring *ring, const ips_extents *extents, const ips_room *rooms,
+    uint32_t count);
 void ips_extents_let_go(const ips_ring *ring, const ips_extents *extents);
 
 #endif

@@ -269,7 +269,10 @@ put_large(room_wait *wait, const ips_message *message, int64_t deadline)
     if (status < 0) {
         return status;
     }
-    ips_extents_fill(&wait->queue->ring, &extents, message->bytes);
+    const ips_piece whole = {message->bytes, message->size};
+    bool in_pieces = message->pieces != NULL;
+    ips_extents_fill(&wait->queue->ring, &extents, in_pieces ? message->pieces : &whole,
+                     in_pieces ? message->piece_count : 1);
     return publish_large(wait, &extents, message->kind, deadline);
 }
 

@@ -32,6 +32,9 @@ typedef struct {
     const void *bytes;
     uint64_t size;
     uint8_t kind; /* the caller's; given back with the bytes */
+    /* A large one may lie in pieces instead, `size` bytes together. */
+    const ips_piece *pieces;
+    uint32_t piece_count;
 } ips_message;
 
 /* Create or open.  Limits are the creator's. */
@@ -111,8 +114,13 @@ typedef struct {
 /* 0; IPS_EMISMATCH (nothing noted) where others took some; IPS_EAGAIN. */
 IPS_MUST_CHECK int ips_queue_try_take(ips_queue *queue, const ips_take *take);
 IPS_MUST_CHECK int ips_queue_take(ips_queue *queue, const ips_take *take, int64_t deadline);
-/* Take a large message and copy it; IPS_EMISMATCH as above. */
-IPS_MUST_CHECK int ips_queue_take_large(ips_queue *queue, const ips_look *look, void *to,
+/* Take a large message and copy it into rooms of its size together;
+ * IPS_EMISMATCH as above. */
+IPS_MUST_CHECK int ips_queue_take_large(ips_queue *queue, const ips_look *look,
+    const ips_room *rooms, uint32_t count, int64_t deadline);
+/* Copy the first bytes of a large message, no more than a few thousand, and
+ * let it stay; IPS_EMISMATCH as above. */
+IPS_MUST_CHECK int ips_queue_peek_large(ips_queue *queue, const ips_look *look, ips_room room,
     int64_t deadline);
 
 /* Wait until there is something to look at, or the queue was shut down: 0,

@@ -252,6 +252,7 @@ class Queue(Target):
         self.queue = ipcsys.Queue(name="jobs", max_bytes="4 MiB")
         self.queue.put_many([{"n": n, "fill": "f" * n * 40} for n in range(40)])
         self.queue.put(b"L" * 100_000)
+        self.queue.put({"part": bytearray(60_000), "parts": [b"P" * 40_000]})
         self.queue.put_many(range(200))
         self.queue.get_many(15)
 

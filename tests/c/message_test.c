@@ -96,6 +96,37 @@ put_number(ips_queue *queue, uint64_t size, uint64_t number, int64_t deadline)
     return status;
 }
 
+/* A large message from pieces into rooms of other sizes, and a look before. */
+static void
+comes_from_pieces_and_goes_into_rooms(void)
+{
+    ips_queue queue;
+    uint8_t from[200000], to[200000] = {0}, first[100] = {0};
+    for (size_t i = 0; i < sizeof from; i++) {
+        from[i] = (uint8_t)(i * 7 + i / 251);
+    }
+    const ips_piece pieces[] = {{from, 5}, {from + 5, 0}, {from + 5, 99995}, {from + 100000, 100000}};
+    ips_message message = {NULL, sizeof from, 1, pieces, 4};
+    uint32_t done = 0;
+    open_queue(NULL, 0, 1 << 20, &queue);
+    CHECK(ips_queue_put(&queue, &message, 1, in_ten_seconds(), &done) == 0);
+    ips_look look;
+    CHECK(ips_queue_look(&queue, &look) == IPS_EAGAIN);
+    CHECK(ips_queue_look_locked(&queue, in_ten_seconds(), &look) == 0);
+    CHECK(look.large && look.size == sizeof from);
+    CHECK(ips_queue_peek_large(&queue, &look, (ips_room){first, 100}, in_ten_seconds()) == 0);
+    CHECK(memcmp(first, from, 100) == 0);
+    CHECK(ips_queue_size(&queue) == 1);
+    const ips_room rooms[] = {{to, 65536}, {to + 65536, 1}, {to + 65537, sizeof to - 65537}};
+    CHECK(ips_queue_take_large(&queue, &look, rooms, 3, in_ten_seconds()) == 0);
+    CHECK(memcmp(to, from, sizeof from) == 0);
+    CHECK(ips_queue_peek_large(&queue, &look, (ips_room){first, 100}, in_ten_seconds()) ==
+          IPS_EMISMATCH);
+    check_sound(&queue);
+    ips_queue_close(&queue);
+    printf("ok a large message goes from pieces into rooms\n");
+}
+
 /* Get one into fresh memory: its size, or a negative status. */
 static int64_t
 get_one(ips_queue *queue, uint8_t **bytes, int64_t deadline)
@@ -120,7 +151,8 @@ get_one(ips_queue *queue, uint8_t **bytes, int64_t deadline)
         ips_copy copy = {.from = look.record.payload, .to = *bytes, .size = look.record.size};
         ips_take take = {&look, &look, &copy, 1, false};
         if (look.large) {
-            status = ips_queue_take_large(queue, &look, *bytes, deadline);
+            ips_room room = {*bytes, look.size};
+            status = ips_queue_take_large(queue, &look, &room, 1, deadline);
         } else {
             status = ips_queue_try_take(queue, &take);
             status = status == IPS_EAGAIN ? ips_queue_take(queue, &take, deadline) : status;
@@ -596,6 +628,7 @@ main(void)
     maxsize_bounds_the_count();
     grows_and_comes_down();
     fills_to_the_brim();
+    comes_from_pieces_and_goes_into_rooms();
     dead_holders_are_mended();
     units_of_the_dead_are_free();
     storms_lose_nothing();

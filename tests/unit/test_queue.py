@@ -547,8 +547,92 @@ def test_pickles_and_large_messages_come_in_lists_too():
     items = [complex(1, 2), b"x" * 100_000, complex(3, 4), "y" * 100_000, b"end"]
     box.put_many(items)
     assert box.get_many(9) == items
+    parts = [["a", b"x" * 100_000], "b", {"c": bytearray(50_000)}]
+    for item in parts:
+        box.put(item)
+    assert box.get_many(9) == parts
     box.put_many(items)
     assert box.drain() == items
+
+
+class Holder:
+    def __init__(self, **parts):
+        self.__dict__.update(parts)
+
+
+def test_large_buffers_travel_beside_their_value():
+    numpy = pytest.importorskip("numpy")
+    box = Queue()
+    rows = numpy.arange(60_000, dtype="f8").reshape(200, 300)
+    for array in (rows, numpy.asfortranarray(rows), rows.astype(">i4"), rows[::2], rows[:, ::3],
+                  rows.astype("M8[s]"), rows[:1], numpy.zeros((0, 5)), numpy.float64(1.5)):
+        box.put(array)
+        got = box.get()
+        assert got.dtype == array.dtype and numpy.array_equal(got, array)
+        if array.flags.forc:
+            assert got.flags.f_contiguous == array.flags.f_contiguous
+        if got.ndim:
+            got[...] = 0  # it is the receiver's own
+    value = {"a": rows, "b": b"b" * 40_000, "c": [bytearray(b"c" * 90_000), (b"d" * 33_000,)]}
+    box.put(value)
+    got = box.get()
+    assert numpy.array_equal(got.pop("a"), value.pop("a")) and got == value
+    assert type(got["c"][0]) is bytearray
+    box.put(Holder(rows=rows, few=rows[:1], text=b"t" * 50_000))
+    got = box.get()
+    assert numpy.array_equal(got.rows, rows) and numpy.array_equal(got.few, rows[:1])
+    got.rows[0] = 7
+    assert box.check() == [] and box.empty()
+
+
+def test_more_parts_than_travel_beside_a_value_stay_within():
+    parts = [bytes([n]) * 33_000 for n in range(100)]
+    box = Queue()
+    box.put(parts)
+    box.put(Holder(parts=[bytearray(part) for part in parts]))
+    assert box.get() == parts and box.get().parts == [bytearray(part) for part in parts]
+
+
+def test_a_buffer_in_a_message_is_free_once_put_has_returned():
+    box, part = Queue(), bytearray(50_000)
+    box.put([part])
+    part.append(1)
+    with pytest.raises(ipcsys.EncodeError):
+        box.put([part, Unpicklable()])
+    part.append(1)
+    small = Queue(max_bytes="1 MiB")
+    with pytest.raises(TooLarge):
+        small.put([bytearray(5_000_000), part])
+    part.append(1)
+    assert len(box.get()[0]) == 50_000
+
+
+@pytest.mark.parametrize("at", [0, 8, 16, 24])
+def test_parts_that_do_not_add_up_are_taken_and_raised(namespace_folder, at):
+    box = Queue(name="damaged", max_bytes="1 MiB")
+    box.put(["marked", b"x" * 40_000])
+    box.put("after")
+    path = os.path.join(namespace_folder, "damaged")
+    with open(path, "r+b") as file:
+        table = file.read().index(b"\xa6marked") - 1 - 16 - 16
+        file.seek(table + at)
+        file.write(b"\xff\xff")
+    with pytest.raises(DecodeError) as failure:
+        box.get()
+    assert failure.value.data.endswith(b"x" * 40_000)
+    assert box.get() == "after" and box.check() == []
+
+
+def test_a_body_that_names_no_part_is_taken_and_raised(namespace_folder):
+    box = Queue(name="damaged", max_bytes="1 MiB")
+    box.put(["marked", b"x" * 40_000])
+    with open(os.path.join(namespace_folder, "damaged"), "r+b") as file:
+        at = file.read().index(b"\xa6marked\xd4\x0d\x00")
+        file.seek(at + 9)
+        file.write(b"\x05")
+    with pytest.raises(DecodeError, match="a part that the message does not have"):
+        box.get()
+    assert box.empty()
 
 
 def test_the_default_limit_is_half_of_what_is_free():

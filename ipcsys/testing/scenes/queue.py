@@ -8,6 +8,7 @@ from ipcsys.testing.sweeping import Scene
 
 SOON = 5.0
 LARGE = b"L" * 200_000
+PARTS = {"a": bytearray(b"A" * 70_000), "b": [b"B" * 40_000, "c"]}
 
 
 class _Named(Scene):
@@ -26,7 +27,7 @@ class _Named(Scene):
         assert self.queue.check() == []
         found = self.queue.drain()
         assert self.queue.empty() and self.queue.qsize() == 0
-        for own in ("own", LARGE):
+        for own in ("own", LARGE, PARTS):
             self.queue.put(own, timeout=SOON)
             assert self.queue.get(timeout=SOON) == own
         if found:
@@ -100,6 +101,13 @@ class PutBytes(Put):
 class PutLarge(Put):
     name = "queue.put of a large message"
     added = [LARGE]
+
+
+class PutParts(Put):
+    """A value whose large parts travel beside it."""
+
+    name = "queue.put of a value in parts"
+    added = [PARTS]
 
 
 class PutBuffer(Put):
@@ -199,6 +207,11 @@ class Get(_Named):
 class GetLarge(Get):
     name = "queue.get of a large message"
     items = [LARGE, "small", LARGE]
+
+
+class GetParts(Get):
+    name = "queue.get of a value in parts"
+    items = [PARTS, "small", PARTS]
 
 
 class GetMany(Get):
