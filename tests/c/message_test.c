@@ -76,7 +76,7 @@ open_queue(const char *name, uint64_t maxsize, uint64_t max_bytes, ips_queue *ou
 static int
 put_one(ips_queue *queue, const void *bytes, uint64_t size, int64_t deadline)
 {
-    ips_message message = {bytes, size, 1};
+    ips_message message = {.bytes = bytes, .size = size, .kind = 1};
     uint32_t done = 0;
     int status = ips_queue_try_put(queue, &message, 1, &done);
     if (status < 0) {
@@ -267,7 +267,7 @@ grows_and_comes_down(void)
     CHECK(put_number(&queue, (64 << 20) - 2 * IPS_BLOCK, 7, IPS_AT_ONCE) == 0);
     check_sound(&queue);
     get_number(&queue, (64 << 20) - 2 * IPS_BLOCK, 7);
-    ips_message larger = {"", (64 << 20) - 2 * IPS_BLOCK + 1, 1};
+    ips_message larger = {.bytes = "", .size = (64 << 20) - 2 * IPS_BLOCK + 1, .kind = 1};
     CHECK(ips_queue_admits(&queue, larger.size) == IPS_ETOOBIG);
     ips_queue_close(&queue);
     printf("ok the ring grows with a burst and comes down again\n");
@@ -317,7 +317,7 @@ batches_are_taken_whole(void)
     for (uint64_t round = 0; round < 60; round++) {
         for (uint32_t i = 0; i < MANY; i++) {
             write_message(bytes[i], 64, round * MANY + i);
-            messages[i] = (ips_message){bytes[i], 64, 2};
+            messages[i] = (ips_message){.bytes = bytes[i], .size = 64, .kind = 2};
         }
         uint32_t done = 0;
         CHECK(ips_queue_put(&queue, messages, MANY, IPS_AT_ONCE, &done) == 0 && done == MANY);
