@@ -295,15 +295,22 @@ class Registry:
         return {info.id: info if alive[info.owner] else None for info in infos}
 
     def _bury(self, dead):
-        """Proven dead: take them out, and remove the inboxes that nobody will read."""
+        """Proven dead: take them out, give back what they held, and free the names of
+        the inboxes and reply queues that nobody will read."""
         with self._segment.transaction():
             ids = {info.id for info in dead if self._processes.pop(info.id, None) is not None}
             if ids:
                 self._withdraw(ids)
                 self._change()
+        _core.sweep(self.namespace)
         for info in dead:
             if info.queue:
                 remove_queue(info.queue, self.namespace)
+        # A line that a server still has open keeps its name beyond the sweep.
+        lines = tuple(f"reply-{info.id}-" for info in dead)
+        for name in os.listdir(_core.folder(self.namespace)):
+            if name.startswith(lines):
+                remove_queue(name, self.namespace)
 
 
 class ServiceDiscovery:

@@ -7,6 +7,7 @@ all workers wait for answers, one more is started, so that even a node with
 one worker can call itself.
 """
 
+import itertools
 import threading
 
 from ipcsys._core import Desk, Message, Queue
@@ -23,6 +24,7 @@ SHUTDOWN = MessageType.SHUTDOWN
 
 MAX_EXTRA = 256  # beyond so many nested calls at once, callers run into their timeouts
 MAX_REPLY_QUEUES = 1024
+LOOKED_AFTER = 4  # when a queue is added: dead ones go faster than new ones come
 
 
 class Tally:
@@ -47,7 +49,6 @@ class Crew:
         self.finished = threading.Event()
         self._spare = []
         self._reply_queues = {}
-        self._tidy_at = 16
         self._lock = threading.Lock()
         self._size = node.workers
         self._alive = 0
@@ -251,22 +252,20 @@ class Crew:
         namespace = self.node.registry.namespace
         queue = Queue(name=name, namespace=namespace, create=False)
         queues = self._reply_queues
-        if len(queues) >= self._tidy_at:
-            self._forget_the_gone()
+        self._forget_the_gone()
         queues[name] = queue
         return queue
 
     def _forget_the_gone(self):
-        """Let go of the queues of nodes that have gone; of the oldest too where there
-        are very many.  Looked after only when their number has doubled: it asks each."""
+        """Look after a few of the queues whenever one more comes, the longest unseen
+        first: those of nodes that have gone are let go of, and what they hold with
+        them.  Of very many, one goes in any case."""
         queues = self._reply_queues
-        for name in list(queues):
-            if self.node.registry.find(node_of_line(name)) is None:
-                queues.pop(name, None)
-        if len(queues) >= MAX_REPLY_QUEUES:
-            for name in list(queues)[: MAX_REPLY_QUEUES // 2]:
-                queues.pop(name, None)
-        self._tidy_at = min(MAX_REPLY_QUEUES, 2 * len(queues) + 16)
+        for name in list(itertools.islice(queues, LOOKED_AFTER)):
+            queue = queues.pop(name, None)
+            gone = self.node.registry.find(node_of_line(name)) is None
+            if queue is not None and not gone and len(queues) < MAX_REPLY_QUEUES:
+                queues[name] = queue  # at the end now
 
 
 def _exception_in_thread():

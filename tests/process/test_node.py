@@ -11,6 +11,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from child import Child
 from servers import Server
 
 from ipcsys import (
@@ -443,6 +444,37 @@ def test_a_server_lets_go_of_the_reply_queues_of_clients_that_have_gone(namespac
         assert len(server._crew._reply_queues) <= 20
     left = [name for name in os.listdir(namespace_folder) if name.startswith("reply-")]
     assert left == []
+
+
+CLIENT = """
+node = ipcsys.Node(f"client-{sys.argv[1]}", workers=1).start()
+say(node.id)
+say(node.call("double", int(sys.argv[1])))
+hear()
+"""
+
+
+def test_a_server_goes_on_while_its_clients_are_killed_and_nothing_of_theirs_stays(
+    namespace, namespace_folder
+):
+    with Node("server", workers=1) as server:
+        server.register_service("double", lambda number: 2 * number)
+        ids = []
+        for number in range(10):
+            with Child(CLIENT, number) as client:
+                ids.append(client.hear())
+                client.expect(str(2 * number))
+                client.kill()
+        assert [info.name for info in server.registry.processes()] == ["server"]
+        left = [name for name in os.listdir(namespace_folder) if any(id in name for id in ids)]
+        assert left == [], "the names of the dead are free once one of them was looked for"
+        with Child(CLIENT, 21) as client:  # the last thing the server held of them goes now
+            client.hear()
+            client.expect("42")
+            held = set(server._crew._reply_queues)
+            assert not any(id in name for id in ids[:-3] for name in held), held
+            client.say()
+    server.close()
 
 
 # -- starting and stopping ------------------------------------------------------------------------
