@@ -18,6 +18,7 @@ Modules that cost import time are loaded at the first use of their names.
 
 from ipcsys._core import (
     AtomicInt,
+    Condition,
     Event,
     Lock,
     Message,
@@ -72,6 +73,7 @@ __all__ = [
     "BrokenBarrierError",
     "Busy",
     "Closed",
+    "Condition",
     "CorruptionError",
     "DeadlockError",
     "DecodeError",

@@ -17,6 +17,7 @@ core_exec(PyObject *module)
         ips_add_message,
         ips_add_lock,
         ips_add_rlock,
+        ips_add_condition,
         ips_add_event,
         ips_add_locks,
         ips_add_segment,
