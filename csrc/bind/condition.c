@@ -284,6 +284,9 @@ wait_until(ips_condition_object *self, ips_guard *guard, int64_t deadline)
     if (away && !job.taken && !lost) {
         failed = ips_guard_have_again(guard) < 0 || failed;
     }
+    /* What was interrupted meanwhile raises while the notification can still go
+     * to another. */
+    failed = failed || PyErr_CheckSignals() < 0;
     ips_condition_leave(job.condition, &job.seat, !failed);
     return failed ? -1 : job.notified;
 }
