@@ -19,6 +19,8 @@ core_exec(PyObject *module)
         ips_add_rlock,
         ips_add_condition,
         ips_add_event,
+        ips_add_rwlock,
+        ips_add_barrier,
         ips_add_locks,
         ips_add_segment,
         ips_add_map,

@@ -45,6 +45,8 @@ static const ips_shared_type shared_types[] = {
     {IPS_TYPE_EVENT, offsetof(ips_state, event_type), destroy_cell},
     {IPS_TYPE_RLOCK, offsetof(ips_state, rlock_type), destroy_cell},
     {IPS_TYPE_CONDITION, offsetof(ips_state, condition_type), destroy_cell},
+    {IPS_TYPE_BARRIER, offsetof(ips_state, barrier_type), destroy_cell},
+    {IPS_TYPE_RWLOCK, offsetof(ips_state, rwlock_type), destroy_cell},
     {IPS_TYPE_MAP, offsetof(ips_state, map_type), destroy_map},
     {IPS_TYPE_DEQUE, offsetof(ips_state, deque_type), destroy_deque},
     {IPS_TYPE_VECTOR, offsetof(ips_state, vector_type), destroy_deque},

@@ -25,6 +25,7 @@ SUITES = [
     # As CPython's test_threading has it: a condition lends its lock's methods.
     (type("ConditionAsRLockTests", (lock_tests.RLockTests,), {}), "locktype", ipcsys.Condition),
     (lock_tests.EventTests, "eventtype", ipcsys.Event),
+    (lock_tests.BarrierTests, "barriertype", ipcsys.Barrier),
 ]
 
 
