@@ -185,4 +185,4 @@ class Queue(Face):
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self.shared.close()

@@ -12,9 +12,11 @@
     messages     one way: one by one, in batches, as dicts; latency
     roundtrips   there and back: spinning, back to back, after idleness
     locks        a pair of acquire and release: free, `with`, contended
+    primitives   every primitive beside its namesakes: free, contended, handed over
     shared       atomics and maps
     calls        a call to a node beside a pipe
     death        from `kill -9` of a lock's holder to the next owner
+    fates        the same kills on multiprocessing: who goes on, and who never does
     inside       allocation and look-up, timed inside the C core
     suites       which of these a command runs
 

@@ -130,6 +130,18 @@ class StandardQueue(SimpleQueue):
         self._queue = context().Queue()
 
 
+class LookAlike(StandardQueue):
+    """Our queue in the place of the last one: unbounded, any picklable object."""
+
+    name = "ipcsys.mp.Queue"
+
+    def __init__(self, token, size):
+        Carrier.__init__(self, token, size)
+        from ipcsys import mp
+
+        self._queue = mp.Queue()
+
+
 class PosixPipe(Carrier):
     """Bare reads and writes: the floor of whatever sleeps in the kernel."""
 

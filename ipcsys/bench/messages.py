@@ -3,6 +3,7 @@
 
 import itertools
 import os
+import time
 
 from ipcsys.bench import loops
 from ipcsys.bench.carriers import BATCH
@@ -194,3 +195,66 @@ class Delay(_OnCarrier, Timed):
 
     def _run(self, count):
         return self._pair.run((count, self._interval), (count,), self._seconds)[1]
+
+
+class ArraySender:
+    """Sends one array over and over, marked anew each time."""
+
+    def __init__(self, carrier, size):
+        self._carrier, self._size = carrier, size
+
+    def open(self):
+        self._names = self._carrier.sender()
+
+    def run(self, count):
+        import numpy
+
+        put, data = self._names["put"], numpy.zeros(self._size // 8)
+        start = time.perf_counter_ns()
+        for number in range(count):
+            data[-1] = number
+            put(data.copy())  # a feeder thread may still read the last one
+        return start
+
+    def close(self):
+        pass
+
+
+class ArrayReceiver:
+    """Receives arrays and reads them whole; gives the moment when it had all, and a sum."""
+
+    def __init__(self, carrier):
+        self._carrier = carrier
+
+    def open(self):
+        self._names = self._carrier.receiver()
+
+    def run(self, count):
+        get = self._names["get"]
+        total = sum(float(get().sum()) for _ in range(count))
+        return time.perf_counter_ns(), total
+
+    def close(self):
+        pass
+
+
+class Arrays(_OnCarrier):
+    """Numpy arrays a second."""
+
+    def __init__(self, carrier_class, count, size, cpus):
+        super().__init__(carrier_class, size, size)
+        self._count, self._cpus = count, cpus
+
+    def open(self):
+        carrier = self._make_carrier()
+        self._start(ArraySender(carrier, self._size), ArrayReceiver(carrier), self._cpus)
+        self._transfer(2)
+
+    def measure(self):
+        return self._count / self._transfer(self._count)
+
+    def _transfer(self, count):
+        start, (end, total) = self._pair.run((count,), (count,), 120.0)
+        if total != count * (count - 1) / 2:
+            raise Failed(f"what arrived is not what was sent: {total}")
+        return (end - start) * 1e-9

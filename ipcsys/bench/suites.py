@@ -2,12 +2,25 @@
 """Which works a command runs, and the report they make."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from ipcsys.bench import calls, death, inside, locks, machine, messages, noise, roundtrips, shared
-from ipcsys.bench.carriers import BATCH, Pipe, PosixPipe
+from ipcsys.bench import (
+    calls,
+    death,
+    fates,
+    inside,
+    locks,
+    machine,
+    messages,
+    noise,
+    primitives,
+    roundtrips,
+    shared,
+)
+from ipcsys.bench.carriers import BATCH, LookAlike, Pipe, PosixPipe, StandardQueue
 from ipcsys.bench.contest import compete
 from ipcsys.bench.figures import LESS, MORE
-from ipcsys.bench.report import Report, Table
+from ipcsys.bench.report import OURS, Report, Table
 from ipcsys.bench.rivals import contenders
 
 SMALL = 64  # bytes of a message in works whose size nobody chose
@@ -41,6 +54,10 @@ class Run:
     def contest(self, work, unit, better, entrants, **facts):
         rows = compete(list(entrants), self.settings.repeats, self.listener)
         self.tables.append(Table(work, unit, better, rows, **facts))
+
+    def beside(self, makers):
+        """All of them with the rivals, else ours."""
+        return [maker for maker in makers if self.settings.rivals or maker.who == OURS]
 
     def report(self):
         self.listener.listen()
@@ -123,6 +140,67 @@ def lock(run):
     run.contest("lock, two processes that do nothing else", "pairs/s", MORE, entrants)
 
 
+def sync(run):
+    """Every primitive, beside those of threading and multiprocessing."""
+    _undisturbed(run)
+    _fought(run)
+    _handed(run)
+    _look_alikes(run)
+
+
+def _undisturbed(run):
+    count = 200_000
+    works = [
+        ("Lock, free: acquire and release", "Lock", primitives.PAIR),
+        ("RLock, free: acquire and release", "RLock", primitives.PAIR),
+        ("Lock, free: `with lock:`", "Lock", primitives.WITH),
+        ("Semaphore, free: acquire and release", "Semaphore", primitives.PAIR),
+        ("Event: is_set", "Event", primitives.LOOK),
+    ]
+    for work, kind, (statement, names) in works:
+        entrants = [
+            primitives.Undisturbed(maker, statement, names, count, run.cpus)
+            for maker in run.beside(primitives.namesakes(kind))
+        ]
+        run.contest(work, "s", LESS, entrants)
+
+
+def _fought(run):
+    makers, seconds = run.beside(primitives.between_processes("Lock")), 0.2
+    entrants = (primitives.Counting(maker, seconds, run.cpus) for maker in makers)
+    run.contest("Lock, two processes that count", "increments/s", MORE, entrants)
+    entrants = (primitives.Waits(maker, seconds, run.cpus) for maker in makers)
+    run.contest("Lock, two processes that count: each wait", "s", LESS, entrants)
+
+
+def _handed(run):
+    rounds = 2000
+    entrants = [
+        primitives.Turns(maker, rounds, run.cpus)
+        for maker in run.beside(primitives.between_processes("Condition"))
+    ]
+    pipes = roundtrips.RoundTrip(PosixPipe, roundtrips.WAIT, rounds, SMALL, run.cpus)
+    run.contest("Condition, two processes in turns", "s", LESS, (*entrants, pipes))
+    for parties in (2, 8):
+        entrants = [
+            primitives.Meetings(maker, parties, rounds // parties, run.cpus)
+            for maker in run.beside(primitives.between_processes("Barrier", parties))
+        ]
+        run.contest(f"Barrier of {parties}, one round", "s", LESS, entrants)
+
+
+def _look_alikes(run):
+    queues = (LookAlike, StandardQueue) if run.settings.rivals else (LookAlike,)
+    count = min(run.settings.messages, TIMED)
+    entrants = [messages.OneWay(queue, "value", count, SMALL, run.cpus) for queue in queues]
+    run.contest("mp.Queue, small dicts", "messages/s", MORE, entrants)
+    if find_spec("numpy") is None:
+        run.missing.append(("mp.Queue, arrays", "the module numpy is not installed"))
+        return
+    entrants = [messages.Arrays(queue, 20, 10_000_000, run.cpus) for queue in queues]
+    run.contest("mp.Queue, numpy arrays of 10 MB", "arrays/s", MORE, entrants, size=10_000_000)
+
+
 def data(run):
     """Atomics and maps."""
     adds = (shared.Operation(kind, "add", 50_000, run.cpus) for kind in shared.ATOMICS)
@@ -162,6 +240,7 @@ def deaths(run):
     run.tables += death.tables(
         run.cpus, settings.rounds, settings.memory, settings.rivals, run.listener
     )
+    run.tables += fates.tables(run.cpus, settings.rounds, settings.rivals, run.listener)
 
 
 SUITES = {
@@ -170,11 +249,12 @@ SUITES = {
     "messages": (throughput, latency),
     "roundtrip": (roundtrip,),
     "lock": (lock,),
+    "sync": (sync,),
     "data": (data,),
     "call": (call,),
     "memory": (memory,),
     "death": (deaths,),
-    "all": (throughput, latency, roundtrip, lock, data, call, memory, deaths),
+    "all": (throughput, latency, roundtrip, sync, data, call, memory, deaths),
 }
 
 

@@ -8,6 +8,7 @@
     rm         removes names
     check      looks whether shared bytes keep their own rules
     bench      measures, beside the rivals
+    doctor     what on this machine makes it slow, or fail
     demo       the demonstration and its three roles
     version    what is installed
 

@@ -11,6 +11,7 @@ WORKS = (
     "latency",
     "roundtrip",
     "lock",
+    "sync",
     "data",
     "call",
     "memory",
@@ -116,10 +117,12 @@ def bench(work, messages, rivals, as_json, interval, memory, **settings):
     latency     from put to get, one message every so often
     roundtrip   there and back: spinning, back to back, after idleness
     lock        acquire and release: free, by `with`, contended
+    sync        every primitive beside its namesakes: free, contended, handed over
     data        atomics and maps
     call        a call to a node beside pipes
     memory      allocation and look-up in a segment, inside C
-    death       from kill -9 of a lock's holder to the next owner
+    death       from kill -9 of a lock's holder to the next owner, and what becomes
+                of the others where users of locks, queues, conditions, barriers die
     all         all of these
     """
     from ipcsys.bench import suites

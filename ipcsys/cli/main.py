@@ -10,6 +10,7 @@ import click
 from ipcsys.cli.bench import bench
 from ipcsys.cli.check import check
 from ipcsys.cli.demo import demo
+from ipcsys.cli.doctor import doctor
 from ipcsys.cli.locks import locks
 from ipcsys.cli.ls import ls
 from ipcsys.cli.output import printable
@@ -32,7 +33,7 @@ def ipcsys(context):
         context.exit(USAGE)
 
 
-for _command in (bench, check, demo, locks, ls, rm, version):
+for _command in (bench, check, demo, doctor, locks, ls, rm, version):
     ipcsys.add_command(_command)
 
 

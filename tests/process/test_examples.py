@@ -17,6 +17,8 @@ SAYS = {
     "asyncio_lock.py": (
         r"in time: False\nabandoned by its owner: True\nthe loop went on: True\nfrom a task\n"
     ),
+    "event.py": r"on your marks\n(runner \d is through: True\n){3}",
+    "lock.py": r"counted: 2000\n",
     "lock_death.py": r"acquired [\d.]+ ms after the kill\nabandoned by its owner: True\n",
     "queue_basics.py": r"(\{'job': \d, 'square': \d+\}\n){3}",
     "rlock.py": r"\{'checking': 600, 'savings': 300\}\n",
