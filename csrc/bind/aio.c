@@ -251,7 +251,7 @@ core_async_holder(PyObject *module, PyObject *self)
 
 PyDoc_STRVAR(watch_doc, "async_watch(object, owner, /)\n--\n\n"
 "A new descriptor that becomes readable when the process of that member of the\n"
-"object's namespace ends; None where there is none to be had.");
+"object's namespace ends; None where there is none to be had, or it is this one.");
 
 static PyObject *
 core_async_watch(PyObject *module, PyObject *const *args, Py_ssize_t count)
@@ -265,7 +265,8 @@ core_async_watch(PyObject *module, PyObject *const *args, Py_ssize_t count)
         return NULL;
     }
     int fd;
-    int status = owner == 0 ? IPS_ENOENT : ips_member_watch(object.space, owner, &fd);
+    bool another = owner != IPS_NOBODY && owner != ips_space_self(object.space);
+    int status = another ? ips_member_watch(object.space, owner, &fd) : IPS_ENOENT;
     ips_aio_leave(&object);
     if (status < 0) {
         Py_RETURN_NONE;

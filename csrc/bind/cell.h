@@ -115,11 +115,13 @@ PyObject *ips_cell_restore(PyObject *type, PyObject *args, enum ips_cell_type ce
 
 #define IPS_CELL_WEAKREFS \
     {"__weaklistoffset__", T_PYSSIZET, offsetof(ips_cell_object, weakrefs), READONLY, NULL}
-#define IPS_CELL_METHODS(restore)                                                            \
+#define IPS_CELL_ENDS                                                                        \
     {"close", ips_cell_close, METH_NOARGS, "close($self, /)\n--\n\n"                          \
      "Give up this handle; threads of this process that wait on it get Closed."},            \
     {"remove", (PyCFunction)(void (*)(void))ips_cell_remove,                                 \
-     METH_FASTCALL | METH_KEYWORDS | METH_CLASS, IPS_REMOVE_DOC},                            \
+     METH_FASTCALL | METH_KEYWORDS | METH_CLASS, IPS_REMOVE_DOC}
+#define IPS_CELL_METHODS(restore)                                                            \
+    IPS_CELL_ENDS,                                                                           \
     {"__reduce__", ips_cell_reduce, METH_NOARGS, "__reduce__($self, /)\n--\n\n"               \
      "A handle for another process of the same namespace."},                                 \
     {"_restore", restore, METH_VARARGS | METH_CLASS, NULL}

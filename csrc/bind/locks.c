@@ -76,7 +76,8 @@ holder(ips_owner owner, uint64_t ident)
 static bool
 is_lock(const ips_cell_facts *cell)
 {
-    return cell->type == IPS_CELL_LOCK || cell->type == IPS_CELL_RLOCK;
+    return cell->type == IPS_CELL_LOCK || cell->type == IPS_CELL_RLOCK ||
+           cell->type == IPS_CELL_CONDITION; /* of its own lock, if it has one */
 }
 
 static PyObject *
@@ -101,6 +102,7 @@ state_of(const ips_cell_facts *cell)
 {
     switch (cell->type) {
     case IPS_CELL_RLOCK:
+    case IPS_CELL_CONDITION:
     case IPS_CELL_LOCK: return (cell->words[0] & ~IPS_OWNER_FLAGS) != 0 ? "held" : "free";
     case IPS_CELL_EVENT: return (cell->words[0] & 1) != 0 ? "set" : "clear";
     default: return "";

@@ -48,6 +48,10 @@ void ips_queue_leave(ips_queue_object *self);
  * at: the step waits for a lock at most, and that not for long. */
 int ips_queue_run(ips_queue_object *self, ips_wait_step step, void *context, int64_t deadline);
 
+/* The same for a step that puts: at the deadline once more without waiting,
+ * which tells a full queue (IPS_ETIMEOUT) from full memory (IPS_ENOSPACE). */
+int ips_queue_run_put(ips_queue_object *self, ips_wait_step step, void *context, int64_t deadline);
+
 const char *ips_queue_title(const ips_queue_object *self); /* for messages */
 /* The exception for a status of ips_queue_run and the like; returns NULL. */
 PyObject *ips_queue_raise(const ips_queue_object *self, int status);

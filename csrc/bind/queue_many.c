@@ -144,7 +144,7 @@ put_list(ips_queue_object *self, ips_queue *queue, const encoded_list *list, int
     putting job = {queue, list, 0};
     int status = list->total <= WITH_GIL_BYTES ? put_eagerly(&job) : IPS_EAGAIN;
     if (status < 0) {
-        status = ips_queue_run(self, put_step, &job, deadline);
+        status = ips_queue_run_put(self, put_step, &job, deadline);
     }
     if (status == 0 || (status == IPS_ETIMEOUT && job.done != 0)) {
         return PyLong_FromUnsignedLong(job.done);

@@ -37,6 +37,14 @@ put_hopefully(ips_queue_object *self, putting *job)
     return status;
 }
 
+int
+ips_queue_run_put(ips_queue_object *self, ips_wait_step step, void *context, int64_t deadline)
+{
+    int status = ips_queue_run(self, step, context, deadline);
+    return status == IPS_ETIMEOUT && deadline != IPS_AT_ONCE
+        ? ips_queue_run(self, step, context, IPS_AT_ONCE) : status;
+}
+
 static int
 put_slow(ips_queue_object *self, const ips_message *message, int64_t deadline)
 {
@@ -48,7 +56,7 @@ put_slow(ips_queue_object *self, const ips_message *message, int64_t deadline)
     if (status == 0) {
         bool thought_unbounded = self->mp && self->body.ring.maxsize == 0;
         status = thought_unbounded && deadline == IPS_FOREVER
-            ? put_hopefully(self, &job) : ips_queue_run(self, put_step, &job, deadline);
+            ? put_hopefully(self, &job) : ips_queue_run_put(self, put_step, &job, deadline);
     }
     if (status == IPS_ETIMEOUT) {
         (void)ips_queue_raise_full(self);

@@ -169,23 +169,33 @@ build_member(const void *item)
 typedef struct {
     char name[IPS_NAME_MAX + 1];
     ips_object_facts facts;
+    uint32_t cell_type; /* where it is a cell */
 } named_facts;
+
+typedef struct {
+    ips_space *space;
+    ips_facts_list list;
+} object_listing;
 
 static int
 visit_object(const ips_object_facts *facts, void *context)
 {
+    object_listing *listing = (object_listing *)context;
     named_facts copy = {.facts = *facts};
     (void)snprintf(copy.name, sizeof copy.name, "%s", facts->name);
-    return ips_facts_append((ips_facts_list *)context, &copy);
+    if (facts->kind == IPS_KIND_CELL) {
+        copy.cell_type = ips_cell_type_of(listing->space, facts->name);
+    }
+    return ips_facts_append(&listing->list, &copy);
 }
 
 static const char *
-kind_name(uint16_t kind)
+kind_name(const named_facts *object)
 {
-    switch (kind) {
+    switch (object->facts.kind) {
     case IPS_KIND_MEMBERS: return "members";
     case IPS_KIND_CELLS: return "cells";
-    case IPS_KIND_CELL: return "cell";
+    case IPS_KIND_CELL: return ips_cell_type_name(object->cell_type);
     case IPS_KIND_SEGMENT: return "segment";
     case IPS_KIND_QUEUE: return "queue";
     case IPS_KIND_MEMORY: return "memory";
@@ -199,7 +209,7 @@ build_object(const void *item)
     const named_facts *copy = (const named_facts *)item;
     return Py_BuildValue("{s:N,s:s,s:K,s:K,s:I}",
         "name", PyUnicode_DecodeUTF8(copy->name, (Py_ssize_t)strlen(copy->name), "surrogateescape"),
-        "kind", kind_name(copy->facts.kind),
+        "kind", kind_name(copy),
         "size", (unsigned long long)copy->facts.size,
         "max_size", (unsigned long long)copy->facts.max_size,
         "users", (unsigned)copy->facts.users);
@@ -237,12 +247,12 @@ core_objects(PyObject *module, PyObject *args, PyObject *kwargs)
     if (space == NULL) {
         return NULL;
     }
-    ips_facts_list list = {.item_size = sizeof(named_facts)};
+    object_listing listing = {space, {.item_size = sizeof(named_facts)}};
     int status;
     Py_BEGIN_ALLOW_THREADS
-    status = ips_object_each(space, visit_object, &list);
+    status = ips_object_each(space, visit_object, &listing);
     Py_END_ALLOW_THREADS
-    return ips_facts_build(state, status, &list, build_object);
+    return ips_facts_build(state, status, &listing.list, build_object);
 }
 
 PyDoc_STRVAR(check_members_doc, "check_members($module, /, namespace=None)\n--\n\n"

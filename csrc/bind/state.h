@@ -31,7 +31,11 @@ typedef struct {
     PyObject *message_kinds[IPS_MESSAGE_KINDS]; /* ipcsys.MessageType's members, at first use */
     PyTypeObject *lock_type;
     PyTypeObject *rlock_type;
+    PyTypeObject *condition_type;
     PyTypeObject *event_type;
+    PyTypeObject *rwlock_type;
+    PyTypeObject *rwlock_guard_type;
+    PyTypeObject *barrier_type;
     PyTypeObject *queue_type;
     PyTypeObject *mp_queue_type;
     PyTypeObject *mp_memory_type;
@@ -101,7 +105,10 @@ int ips_add_space(PyObject *module, ips_state *state);
 int ips_add_lock(PyObject *module, ips_state *state);
 int ips_add_locks(PyObject *module, ips_state *state);
 int ips_add_rlock(PyObject *module, ips_state *state);
+int ips_add_condition(PyObject *module, ips_state *state);
 int ips_add_event(PyObject *module, ips_state *state);
+int ips_add_rwlock(PyObject *module, ips_state *state);
+int ips_add_barrier(PyObject *module, ips_state *state);
 int ips_add_value(PyObject *module, ips_state *state);
 int ips_add_message(PyObject *module, ips_state *state);
 int ips_add_queue(PyObject *module, ips_state *state);

@@ -29,6 +29,19 @@ title(const char *name)
     return name == NULL || *name == '\0' ? "(unnamed)" : name;
 }
 
+/* Want of memory names what it was for. */
+static int
+short_of_memory(int status, uint16_t kind, const char *name)
+{
+    if (status == IPS_ENOSPACE) {
+        ips_note why = *ips_last_note();
+        bool named = name != NULL && *name != '\0';
+        return ips_fail(status, "%s %s%s%s: %.200s", kind_name(kind), named ? "'" : "without a name",
+                        named ? name : "", named ? "'" : "", why.detail);
+    }
+    return status;
+}
+
 /* Link the open file into our folder under a fresh random name. */
 static int
 hold_by_link(ips_object *object, int fd, bool cleanup_last)
@@ -178,7 +191,7 @@ build(ips_space *space, const char *name, const ips_object_spec *spec, ips_objec
         return status;
     }
     bool linked = false;
-    status = ips_file_back(*fd, 0, spec->size);
+    status = short_of_memory(ips_file_back(*fd, 0, spec->size), spec->kind, name);
     if (status == 0) {
         status = map_object(object, *fd, spec->size, spec->max_size);
     }
@@ -480,7 +493,8 @@ ips_object_back(ips_object *object, uint64_t from, uint64_t to)
     if (status < 0) {
         return status;
     }
-    status = ips_file_back(fd, from, to);
+    status = short_of_memory(ips_file_back(fd, from, to),
+                             ((const ips_header_shm *)object->base)->kind, object->name);
     ips_file_close(fd);
     uint64_t size = to > facts.size ? to : facts.size;
     /* relaxed: as in ips_object_backs. */

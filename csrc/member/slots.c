@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Taking a slot, ringing its bell, leaving it.  Byte map: member/slots.h. */
+#include <limits.h>
 #include <string.h>
 
 #include "base/hash.h"
 #include "member/table.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "os/futex.h"
 
 #define MEMBERS_FILE ".members"
 #define LOCKS_FILE ".locks"
@@ -380,6 +382,8 @@ ips_slot_leave(ips_space *space)
     atomic_store_explicit(&slot->state,
                           IPS_SLOT_STATE(ips_owner_generation(me), IPS_SLOT_FREE),
                           memory_order_release);
+    /* Whoever watches the bell sees that we are gone, not at the end of its bound. */
+    (void)ips_futex_wake(&slot->bell, INT_MAX);
     /* relaxed: our own identity; the caller is in the room. */
     atomic_store_explicit(&space->identity->bell_hung, 0, memory_order_relaxed);
     atomic_store_explicit(&space->identity->owner, IPS_NOBODY, memory_order_relaxed);

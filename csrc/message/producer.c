@@ -188,6 +188,30 @@ await_room(room_wait *wait, int64_t deadline)
                                ips_lock_owner(&shm->consumers.lock), deadline);
 }
 
+/* Does the queue hold what, once taken, makes room in memory it has?  Then
+ * tmpfs being full is no more than a smaller max_bytes. */
+static bool
+holds_any(const ips_queue *queue)
+{
+    const ips_queue_shm *shm = queue->ring.shm;
+    /* relaxed, both: whoever waits on the strength of it looks again. */
+    return atomic_load_explicit(&shm->consumers.head, memory_order_relaxed) !=
+           atomic_load_explicit(&shm->producers.tail, memory_order_relaxed);
+}
+
+/* What to do after a put came to `status`: 0 to try again, or a status to end
+ * with.  Waits for room where there is to be some. */
+static int
+after(room_wait *wait, int status, int64_t deadline)
+{
+    if (status == 0 || status == IPS_EAGAIN) {
+        return IPS_OK;
+    }
+    bool waits = status == IPS_EFULL ||
+                 (status == IPS_ENOSPACE && deadline != IPS_AT_ONCE && holds_any(wait->queue));
+    return waits ? await_room(wait, deadline) : status;
+}
+
 /* --- large messages ------------------------------------------------------- */
 
 static int
@@ -248,8 +272,8 @@ publish_large(room_wait *wait, const ips_extents *extents, uint8_t kind, int64_t
         }
         status = publish_large_held(&queue->ring, extents, kind);
         leave(queue, status == 0 ? 1 : 0);
-        if (status == IPS_EFULL) {
-            status = await_room(wait, deadline);
+        if (status != 0) {
+            status = after(wait, status, deadline);
             status = status == 0 ? IPS_EAGAIN : status;
         }
     } while (status == IPS_EAGAIN);
@@ -310,12 +334,7 @@ ips_queue_put(ips_queue *queue, const ips_message *messages, uint32_t count, int
         if (*done != before) {
             wait.spun = wait.armed = wait.parked = false;
         }
-        if (status == 0 || status == IPS_EAGAIN) {
-            continue;
-        }
-        if (status == IPS_EFULL) {
-            status = await_room(&wait, deadline);
-        }
+        status = after(&wait, status, deadline);
         if (status < 0) {
             break;
         }

@@ -55,7 +55,9 @@ void ips_queue_close(ips_queue *queue);
  * all are in; else IPS_EFULL (nothing noted), IPS_EAGAIN, IPS_ESHUTDOWN, ... */
 IPS_MUST_CHECK int ips_queue_try_put(ips_queue *queue, const ips_message *messages, uint32_t count,
     uint32_t *done);
-/* The same, waiting for room until `deadline` (IPS_ETIMEOUT, IPS_EINTR). */
+/* The same, waiting for room until `deadline` (IPS_ETIMEOUT, IPS_EINTR).  Where
+ * tmpfs is full it waits for room in the memory it has, as long as something
+ * is in the queue; else, and with IPS_AT_ONCE, it says IPS_ENOSPACE. */
 IPS_MUST_CHECK int ips_queue_put(ips_queue *queue, const ips_message *messages, uint32_t count,
     int64_t deadline, uint32_t *done);
 /* Can a message of `size` bytes ever be put?  0 or IPS_ETOOBIG. */

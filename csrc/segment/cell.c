@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "os/file.h"
 #include "segment/cells.h"
 
 #define CELL_AT sizeof(ips_header_shm)
@@ -114,6 +115,21 @@ adopt(ips_object *object, enum ips_cell_type type, ips_cell *out)
     out->wide.extend = extend;
     ips_wide_reached(&out->wide, CELL_FILE_SIZE - BODY_AT);
     return IPS_OK;
+}
+
+uint32_t
+ips_cell_type_of(ips_space *space, const char *name)
+{
+    int fd;
+    ips_file_facts facts;
+    uint32_t type = IPS_CELL_FREE;
+    if (ips_file_open(ips_space_dir(space), name, &fd, &facts) == IPS_OK) {
+        if (ips_file_read(fd, &type, sizeof type, CELL_AT + offsetof(ips_cell_shm, type)) < 0) {
+            type = IPS_CELL_FREE;
+        }
+        ips_file_close(fd);
+    }
+    return type;
 }
 
 int

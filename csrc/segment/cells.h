@@ -178,5 +178,7 @@ IPS_MUST_CHECK int ips_cells_each(ips_space *space,
     int (*visit)(const ips_cell_facts *facts, void *context), void *context);
 
 const char *ips_cell_type_name(uint32_t type);
+/* Of the named cell, for people: as its file says; IPS_CELL_FREE where it has gone. */
+uint32_t ips_cell_type_of(ips_space *space, const char *name);
 
 #endif

@@ -92,6 +92,12 @@ seat_of(ips_barrier *barrier)
                                                                                           : NULL;
 }
 
+bool
+ips_barrier_sits(ips_barrier *barrier)
+{
+    return seat_of(barrier) != NULL;
+}
+
 int
 ips_barrier_sit(ips_barrier *barrier, int64_t deadline)
 {

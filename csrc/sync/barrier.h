@@ -72,6 +72,9 @@ typedef struct {
     bool last;      /* and so the one to act and to release */
 } ips_barrier_visit;
 
+/* Has this member a seat, as far as this handle knows? */
+bool ips_barrier_sits(ips_barrier *barrier);
+
 /* A seat for this member, unless it has one: 0, IPS_ENOSPACE, IPS_ETIMEOUT,
  * IPS_EINTR.  Call it without the GIL. */
 IPS_MUST_CHECK int ips_barrier_sit(ips_barrier *barrier, int64_t deadline);

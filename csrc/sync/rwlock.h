@@ -105,6 +105,7 @@ IPS_MUST_CHECK int ips_rwlock_leave_read(ips_rwlock *lock);
 
 /* IPS_ABANDONED: a writer died inside and none has left since. */
 IPS_MUST_CHECK int ips_rwlock_write(ips_rwlock *lock, int64_t deadline);
+/* By any thread of the process.  IPS_ENOTHELD (nothing noted). */
 IPS_MUST_CHECK int ips_rwlock_leave_write(ips_rwlock *lock);
 
 /* A read held becomes the write, which nobody gets in between; also
@@ -113,6 +114,19 @@ IPS_MUST_CHECK int ips_rwlock_leave_write(ips_rwlock *lock);
 IPS_MUST_CHECK int ips_rwlock_upgrade(ips_rwlock *lock, int64_t deadline);
 /* The write becomes a read; IPS_ENOTHELD.  Waits only for a line. */
 IPS_MUST_CHECK int ips_rwlock_downgrade(ips_rwlock *lock, int64_t deadline);
+
+/* The two that write, for who comes back now and then: after IPS_ETIMEOUT
+ * intend keeps its place (the gate shut, so that no reader gets in between);
+ * then intend again, or desist.  Any other status needs neither. */
+typedef struct {
+    ips_rwlock *lock;
+    bool upgrades;
+    bool has_turn;     /* these two are the core's; false at first */
+    bool is_announced;
+} ips_rwlock_intent;
+
+IPS_MUST_CHECK int ips_rwlock_intend(ips_rwlock_intent *intent, int64_t deadline);
+void ips_rwlock_desist(ips_rwlock_intent *intent);
 
 /* Ask for proof of the deaths that stand in somebody's way, and clear them
  * away: for those who only try.  Costs system calls. */

@@ -20,10 +20,20 @@ the same thing get it in the order in which they came.
     faces       what the classes have in common
     locks       Lock, RLock, Event
     queues      Queue
+    nodes       Node, loaded when first asked for
 """
 
 from ipcsys.aio.faces import wrap
 from ipcsys.aio.locks import Event, Lock, RLock
 from ipcsys.aio.queues import Queue
 
-__all__ = ["Event", "Lock", "Queue", "RLock", "wrap"]
+__all__ = ["Event", "Lock", "Node", "Queue", "RLock", "wrap"]
+
+
+def __getattr__(name: str) -> object:
+    if name != "Node":  # it brings threads and the registry
+        raise AttributeError(f"module 'ipcsys.aio' has no attribute {name!r}")
+    from ipcsys.aio.nodes import Node
+
+    globals()["Node"] = Node
+    return Node

@@ -6,6 +6,8 @@ from __future__ import annotations
 from math import isnan
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ipcsys.aio.loops import look_everywhere
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -52,8 +54,9 @@ class Face:
         return self.shared.closed
 
     def close(self) -> None:
-        """Give up this handle; tasks of this process that wait on it get Closed soon."""
+        """Give up this handle; tasks of this process that wait on it get Closed."""
         self.shared.close()
+        look_everywhere()
 
     @classmethod
     def remove(cls, name: str, namespace: str | None = None) -> None:

@@ -60,11 +60,13 @@ class Waiter:
 class Thing:
     """What can be waited for: a shared object, and which of its changes."""
 
-    __slots__ = ("key", "looks_twice", "shared", "single", "space", "what")
+    __slots__ = ("holder", "key", "lives", "looks_twice", "shared", "single", "space", "what")
 
     def __init__(
         self, shared: Any, what: int = 0, *, single: bool = True, looks_twice: bool = False
     ) -> None:
+        self.holder = 0  # a member whose death ends the wait, where the core knows of none
+        self.lives: Callable[[], bool] | None = None  # the proof of it
         address, self.space = _core.async_place(shared)
         self.key = (address, what)
         self.shared = shared
@@ -115,6 +117,15 @@ class Line:
         elif was_first and self.thing.single:
             self.look()
 
+    def look_for_death(self) -> None:
+        """Its holder's process ended, or nothing would tell of that."""
+        lives = self.thing.lives
+        if lives is None:
+            self.look(thorough=True)
+        elif not lives():
+            for waiter in self.waiters:
+                waiter.wake()
+
 
 class Hub:
     """The waiting of one event loop."""
@@ -145,10 +156,12 @@ class Hub:
         if not self.lines and self._watched:
             self._watch_only(set())
 
-    def look(self, space: int) -> None:
+    def look(self, space: int | None) -> None:
+        """At all that is waited for in a namespace; None: everywhere."""
         for line in tuple(self.lines.values()):
-            if line.thing.space == space and line.waiters:
-                line.look()
+            if line.thing.space == space or space is None:
+                if line.waiters:
+                    line.look()
 
     # -- bytes ---------------------------------------------------------------------------
 
@@ -171,8 +184,8 @@ class Hub:
             else:
                 hub.look_soon(space)
 
-    def look_soon(self, space: int) -> None:
-        """For another thread, which took the byte out."""
+    def look_soon(self, space: int | None) -> None:
+        """For another thread."""
         try:
             self.loop.call_soon_threadsafe(self.look, space)
         except RuntimeError:
@@ -185,28 +198,35 @@ class Hub:
         if not self.lines:
             self.retire()
             return
-        holders = set()
+        asked = set()  # of holders or, where there is none, objects: once a tick is enough
         for line in tuple(self.lines.values()):
+            if not line.waiters:
+                continue
             holder = self._holder_of(line)
-            proven = holder in self._watched or holder in holders
-            if line.waiters:
-                line.look(thorough=not proven)
-            if holder:
-                holders.add(holder)
-                if holder not in self._watched:
+            subject = holder or line.thing.key[0]
+            line.look()
+            if subject not in self._watched and subject not in asked:
+                line.look_for_death()
+                if holder:
                     self._watch(line.thing.shared, holder)
-        self._watch_only(holders)
+            asked.add(subject)
+        self._watch_only(asked)
         self._pause = min(2 * self._pause, BOUND)
         self._timer = self.loop.call_later(self._pause, self._tick)
 
     def _holder_of(self, line: Line) -> int:
+        if line.thing.holder:
+            return line.thing.holder
         try:
             return _core.async_holder(line.thing.shared)
         except Error:
             return 0
 
     def _watch(self, shared: Any, holder: int) -> None:
-        descriptor = _core.async_watch(shared, holder)
+        try:
+            descriptor = _core.async_watch(shared, holder)
+        except Error:
+            return  # closed: its waiters are awake by now
         if descriptor is not None:
             self._watched[holder] = descriptor
             self.loop.add_reader(descriptor, self._on_death, holder)
@@ -225,7 +245,7 @@ class Hub:
         self._unwatch(holder)
         for line in tuple(self.lines.values()):
             if line.waiters and self._holder_of(line) == holder:
-                line.look(thorough=True)
+                line.look_for_death()
 
     def retire(self) -> None:
         """Nobody has waited for a while, or the loop is closed."""
@@ -245,6 +265,12 @@ def hub_of(loop: asyncio.AbstractEventLoop) -> Hub:
                 other.retire()
         hub = _hubs[loop] = Hub(loop)
     return hub
+
+
+def look_everywhere() -> None:
+    """A handle was closed: whoever waits behind it shall notice."""
+    for hub in tuple(_hubs.values()):
+        hub.look_soon(None)
 
 
 def is_waited_for(thing: Thing) -> bool:

@@ -185,4 +185,4 @@ class Queue(Face):
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.shared.close()
+        self.close()

@@ -138,9 +138,7 @@ class Client:
         deadline = deadline_after(timeout)
         line = self._borrow()
         try:
-            if line.queue is None:
-                self._connect(line)
-            message = Message(type, data, sender=self.id, reply_to=line.name, headers=headers)
+            message = self._question(line, type, data, headers)
             self._put(info, message.to_bytes(), deadline)
             line.requests += 1
             line.waiting = True
@@ -148,14 +146,22 @@ class Client:
         finally:
             line.waiting = False
             self._idle.append(line)
+        return self._data_of(line, info, reply)
+
+    # -- inside ----------------------------------------------------------------------
+
+    def _question(self, line, type, data, headers):
+        if line.queue is None:
+            self._connect(line)
+        return Message(type, data, sender=self.id, reply_to=line.name, headers=headers)
+
+    def _data_of(self, line, info, reply):
         line.replies += 1
         headers = reply.headers
         if headers and "error" in headers:
             line.remote_errors += 1
             raise remote_error(info, headers["error"], reply.data)
         return reply.data
-
-    # -- inside ----------------------------------------------------------------------
 
     def _borrow(self):
         try:
@@ -170,12 +176,16 @@ class Client:
             name=line.name, namespace=self.registry.namespace, create=True, cleanup="last"
         )
 
-    def _put(self, info, raw, deadline):
+    def _inbox(self, info):
         inbox = self._inboxes.get(info.id)
         if inbox is None:
             inbox = self._open(info)
         if not _core.seems_alive(inbox, info.owner):
             raise self._gone(info, "died before it was asked")
+        return inbox
+
+    def _put(self, info, raw, deadline):
+        inbox = self._inbox(info)
         try:
             inbox.put_bytes(raw, False)
         except Full:
@@ -193,10 +203,14 @@ class Client:
             except ShutDown:
                 raise self._gone(info, "is stopping") from None
             except Full:
-                if not _core.lives(info.owner, self.registry.namespace):
-                    raise self._gone(info, "died before it was asked") from None
-                if left == 0.0:
-                    raise Timeout(f"the inbox of {info.name!r} (pid {info.pid}) is full") from None
+                self._check_full(info, left)
+
+    def _check_full(self, info, left):
+        """The inbox was found full: raises where waiting on is in vain."""
+        if not _core.lives(info.owner, self.registry.namespace):
+            raise self._gone(info, "died before it was asked") from None
+        if left == 0.0:
+            raise Timeout(f"the inbox of {info.name!r} (pid {info.pid}) is full") from None
 
     def _open(self, info):
         if len(self._inboxes) >= self._tidy_at:
@@ -217,25 +231,36 @@ class Client:
             try:
                 raw = _core.get_answer(line.queue, info.owner, left)
             except Empty:
-                line.timeouts += 1
-                raise Timeout(
-                    f"{info.name!r} (pid {info.pid}) did not answer within {timeout} s"
-                ) from None
+                raise self._unanswered(line, info, timeout) from None
             except PeerDied:
-                line.peers_died += 1
-                self._forget(info)
-                raise PeerDied(f"{info.name!r} (pid {info.pid}) died before it answered") from None
-            try:
-                reply = Message.from_bytes(raw)
-            except DecodeError:
-                reply = envelope_of(raw)
-                if reply is not None and reply.correlation_id == asked:
-                    raise  # it is our answer, and makes no sense here
-            if reply is not None and reply.correlation_id == asked:
+                raise self._died(line, info) from None
+            reply = self._reply_of(line, raw, asked)
+            if reply is not None:
                 return reply
-            line.late += 1
             if deadline is not None:
                 left = max(0.0, deadline - monotonic())
+
+    def _unanswered(self, line, info, timeout):
+        line.timeouts += 1
+        return Timeout(f"{info.name!r} (pid {info.pid}) did not answer within {timeout} s")
+
+    def _died(self, line, info):
+        line.peers_died += 1
+        self._forget(info)
+        return PeerDied(f"{info.name!r} (pid {info.pid}) died before it answered")
+
+    def _reply_of(self, line, raw, asked):
+        """The answer, or None where these bytes are a late one to somebody else."""
+        try:
+            reply = Message.from_bytes(raw)
+        except DecodeError:
+            reply = envelope_of(raw)
+            if reply is not None and reply.correlation_id == asked:
+                raise  # it is our answer, and makes no sense here
+        if reply is not None and reply.correlation_id == asked:
+            return reply
+        line.late += 1
+        return None
 
     def _gone(self, info, how):
         self._forget(info)

@@ -13,13 +13,19 @@ lock_tests = pytest.importorskip("test.lock_tests", reason="this Python comes wi
 EXCUSED = {
     "test_at_fork_reinit": "a private hook that frees a lock in a forked child; ours is shared "
     "with the parent, who may hold it",
+    "ConditionAsRLockTests.test_recursion_count": "a condition does not lend _recursion_count() "
+    "in CPython either, which skips this test itself",
 }
 
 
 SUITES = [
     (lock_tests.LockTests, "locktype", ipcsys.Lock),
     (lock_tests.RLockTests, "locktype", ipcsys.RLock),
+    (lock_tests.ConditionTests, "condtype", ipcsys.Condition),
+    # As CPython's test_threading has it: a condition lends its lock's methods.
+    (type("ConditionAsRLockTests", (lock_tests.RLockTests,), {}), "locktype", ipcsys.Condition),
     (lock_tests.EventTests, "eventtype", ipcsys.Event),
+    (lock_tests.BarrierTests, "barriertype", ipcsys.Barrier),
 ]
 
 

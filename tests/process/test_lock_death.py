@@ -5,6 +5,7 @@ import base64
 import os
 import pickle
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -312,3 +313,32 @@ except KeyboardInterrupt:
             os.kill(waiter.pid, signal.SIGINT)
             waiter.expect("interrupted")
             waiter.finish()
+
+
+def test_a_holder_that_leaves_cleanly_lets_go_at_once():
+    code = """
+lock = ipcsys.Lock(name="left")
+lock.acquire()
+say("held")
+hear()
+"""
+    late = []
+    for _ in range(5):
+        lock = ipcsys.Lock(name="left")
+        with Child(code) as child:
+            child.expect("held")
+            had = []
+            waiter = threading.Thread(
+                target=lambda lock=lock, had=had: had.append((lock.acquire(), time.monotonic()))
+            )
+            waiter.start()
+            time.sleep(0.25)  # its park has the longest bound by now
+            child.say()
+            child.finish()
+            left = time.monotonic()
+            waiter.join(5)
+        assert had and lock.abandoned
+        late.append(had[0][1] - left)
+        lock.release()
+        lock.close()
+    assert statistics.median(late) < 0.03, late

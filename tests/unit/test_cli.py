@@ -54,7 +54,14 @@ def test_ls_lists_members_and_objects_as_tables():
     assert done.returncode == 0, done.stderr
     assert "Members: 1" in done.stdout and str(pid) in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if "printer" in line]
-    assert line.split() == ["printer", "cell", "4.0", "KiB", "1"]
+    assert line.split() == ["printer", "Lock", "4.0", "KiB", "1"]
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Event", "AtomicInt"])
+def test_ls_says_what_each_small_object_is(kind):
+    with getattr(ipcsys, kind)(name="thing"):
+        (thing,) = json.loads(command("ls", "--json").stdout)["objects"]
+    assert (thing["name"], thing["kind"]) == ("thing", kind)
 
 
 def test_ls_lists_members_and_objects_as_json(namespace_folder):
@@ -66,7 +73,7 @@ def test_ls_lists_members_and_objects_as_json(namespace_folder):
     assert member["pid"] == pid
     assert {"slot", "generation", "program", "joined", "bell"} <= set(member)
     (thing,) = found["objects"]
-    assert thing == {"name": "printer", "kind": "cell", "size": 4096, "max_size": 4096, "users": 1}
+    assert thing == {"name": "printer", "kind": "Lock", "size": 4096, "max_size": 4096, "users": 1}
 
 
 def test_ls_of_an_empty_namespace_says_so():
@@ -183,7 +190,7 @@ def test_check_finds_a_sound_namespace_sound():
         assert done.returncode == 0, done.stderr
         assert "printer" in done.stdout and "sound" in done.stdout
         told = json.loads(command("check", "--json").stdout)
-    assert [facts["kind"] for facts in told["checked"]] == ["members", "unnamed objects", "cell"]
+    assert [facts["kind"] for facts in told["checked"]] == ["members", "unnamed objects", "Lock"]
     assert all(facts["problems"] == [] for facts in told["checked"])
 
 

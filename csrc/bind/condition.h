@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ipcsys.Condition: its object, and the lock that goes with it. */
+#ifndef IPS_BIND_CONDITION_H
+#define IPS_BIND_CONDITION_H
+
+#include "bind/rlock.h"
+#include "sync/condition.h"
+
+typedef struct {
+    ips_cell_object base; /* its words are an rlock, used where lock is NULL */
+    PyObject *lock;       /* the one that was given, or NULL */
+} ips_condition_object;
+
+/* What kind of lock it goes with. */
+typedef enum {
+    IPS_GUARD_OWN,     /* the rlock in its own words */
+    IPS_GUARD_RLOCK,   /* an ipcsys.RLock, no subclass */
+    IPS_GUARD_LOCK,    /* an ipcsys.Lock, no subclass */
+    IPS_GUARD_FOREIGN, /* anything else that can acquire() and release() */
+} ips_guard_kind;
+
+/* The lock, for the time of one call. */
+typedef struct {
+    ips_guard_kind kind;
+    ips_cell_object *cell; /* whose words it lies in; NULL: foreign */
+    PyObject *lock;        /* foreign, borrowed */
+    PyObject *saved;       /* foreign, let go: what its _release_save() gave */
+    uint64_t count;        /* of an rlock let go: how often it was held */
+} ips_guard;
+
+/* Enter the lock's cell, where it has one of its own: false with an exception
+ * set.  Then forget it once. */
+bool ips_guard_of(ips_condition_object *self, ips_guard *guard);
+void ips_guard_forget(ips_condition_object *self, ips_guard *guard);
+
+/* 1, 0, or -1 with an exception set. */
+int ips_guard_is_held(ips_guard *guard);
+/* Let it go whatever its depth.  0, or -1 with an exception set. */
+int ips_guard_let_go(ips_guard *guard);
+/* Have it again, as deep as before; hears no signals.  The exception that is
+ * set, if one is, stays; 0, or -1 with an exception set. */
+int ips_guard_have_again(ips_guard *guard);
+/* For a thread without the GIL and a guard that is not foreign: a status, as
+ * of ips_lock_acquire. */
+int ips_guard_take(const ips_guard *guard, int64_t deadline);
+
+#endif
