@@ -7,6 +7,7 @@
 #ifndef IPS_MEMBER_SPACE_H
 #define IPS_MEMBER_SPACE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -45,6 +46,20 @@ typedef struct {
     uint32_t expected;
 } ips_bell;
 ips_bell ips_member_bell(ips_space *space, ips_owner owner);
+
+/* Has it rung since it was looked up?  The kernel wakes one of those who watch
+ * a bell, and it may be one whom another word woke already.  So whoever comes
+ * back from a park to find that it rang, and does not go on to prove the death
+ * (which wakes all), wakes one more at the bell: there is one bell for all that
+ * the dead one held. */
+static inline bool
+ips_bell_has_rung(ips_bell bell)
+{
+    /* relaxed: the kernel's mark comes before its wake, hence before our return. */
+    return bell.word != NULL &&
+           atomic_load_explicit(bell.word, memory_order_relaxed) != bell.expected;
+}
+
 /* Its bell rang: death is likely, and proof may come any moment. */
 bool ips_member_rang(ips_space *space, ips_owner owner);
 

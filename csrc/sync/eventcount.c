@@ -56,6 +56,9 @@ ips_eventcount_wait(ips_eventcount_shm *event, uint32_t key, ips_space *space, i
     int status = bell.word == NULL
                      ? ips_futex_wait(&event->word, key, until)
                      : ips_futex_wait_two(&event->word, key, bell.word, bell.expected, until);
+    if (ips_bell_has_rung(bell)) {
+        (void)ips_futex_wake(bell.word, 1); /* our caller may leave without a proof */
+    }
     return status == IPS_ETIMEOUT ? IPS_OK : status;
 }
 

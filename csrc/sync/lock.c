@@ -71,6 +71,8 @@ typedef struct {
     int64_t probe_nap;  /* of the next park while a bell rang unproven */
     bool parked;        /* we may have taken a wake-up, and others may sleep */
     bool thorough;      /* ask for proof although no bell rang */
+    ips_bell heard;     /* rang during a park, and no death is proven yet */
+    ips_owner heard_of;
 } waiter;
 
 /* 0, IPS_ABANDONED, or IPS_EAGAIN with the word in *seen. */
@@ -145,14 +147,30 @@ park(waiter *w, uint64_t seen)
                      ? ips_futex_wait(futex_of(w->lock), (uint32_t)seen, until)
                      : ips_futex_wait_two(futex_of(w->lock), (uint32_t)seen, bell.word,
                                           bell.expected, until);
+    if (ips_bell_has_rung(bell)) {
+        w->heard = bell;
+        w->heard_of = owner;
+    }
     w->thorough = status == IPS_ETIMEOUT;
     return status == IPS_ETIMEOUT ? IPS_OK : status;
+}
+
+/* From now on `owner` is whom we wait for.  Where another's bell was heard,
+ * somebody else must go after that. */
+static void
+hand_on_bell(waiter *w, ips_owner owner)
+{
+    if (w->heard.word != NULL && w->heard_of != owner) {
+        (void)ips_futex_wake(w->heard.word, 1);
+        w->heard.word = NULL;
+    }
 }
 
 /* Leaving without the lock: hand on the wake-up that may have been ours. */
 static int
 leave_without(waiter *w, int status)
 {
+    hand_on_bell(w, IPS_NOBODY);
     if (w->parked) {
         (void)ips_futex_wake(futex_of(w->lock), 1);
     }
@@ -165,6 +183,7 @@ wait_for(waiter *w)
     for (;;) {
         uint64_t seen;
         int status = try_all(w, &seen);
+        hand_on_bell(w, status == IPS_OK ? IPS_NOBODY : seen & ~IPS_OWNER_FLAGS);
         if (status != IPS_EAGAIN) {
             return status;
         }

@@ -73,6 +73,11 @@ ips_watch_wait(ips_eventcount_shm *event, uint32_t key, ips_space *space, ips_wa
     int64_t until = now + take_and_double(unproven ? &watch->nap : &watch->bound);
     until = until < deadline ? until : deadline;
     int status = ips_futex_wait_many(looks, count, until);
+    for (uint32_t i = 1; i < count; i++) {
+        if (ips_bell_has_rung((ips_bell){looks[i].word, looks[i].expected})) {
+            (void)ips_futex_wake(looks[i].word, 1); /* our caller may leave without a proof */
+        }
+    }
     watch->thorough = status == IPS_ETIMEOUT;
     return status == IPS_ETIMEOUT ? IPS_OK : status;
 }
