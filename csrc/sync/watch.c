@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sync/watch.h"
 
+#include "member/waits.h"
 #include "os/clock.h"
 #include "os/futex.h"
 
@@ -55,6 +56,7 @@ ips_watch_wait(ips_eventcount_shm *event, uint32_t key, ips_space *space, ips_wa
         return IPS_ETIMEOUT;
     }
     ips_space_tend(space);
+    ips_waiting_park(space, watch->count == 0 ? IPS_NOBODY : watch->owners[0]);
     ips_owner me = ips_space_self(space);
     ips_futex_look looks[IPS_WATCH_MOST + 1] = {{&event->word, key}};
     uint32_t count = 1;

@@ -8,6 +8,7 @@
 #include "model.h"
 #include "os/clock.h"
 #include "sync/event.h"
+#include "sync/watch.h"
 
 typedef struct {
     ips_event_shm event;
@@ -195,25 +196,21 @@ died_watched(int who)
     (void)who; /* no excuse: the bell is heard, whenever it rings */
 }
 
-/* As service/answer.c waits: a server's death ends it.  After the bell short
- * naps, until the proof is to be had. */
+/* As service/answer.c waits: the server's death ends it. */
 static void
 take_from_the_living(void)
 {
     ips_space *space = model_space();
-    ips_owner poster = model_owner(0);
-    int64_t nap = 50000;
+    ips_watch watch;
+    ips_watch_start(&watch);
+    ips_watch_add(&watch, model_owner(0));
     while (!take()) {
         uint32_t key = ips_eventcount_prepare(&S->posted);
-        if (take() || !ips_member_lives(space, poster, false)) {
+        if (take() || !ips_watch_lives(&watch, space, model_owner(0))) {
             return;
         }
-        ips_bell bell = ips_member_bell(space, poster);
-        bool unproven = bell.word == NULL;
-        int64_t until = unproven ? model_time() + nap : IPS_FOREVER;
-        nap = unproven ? 2 * nap : nap;
-        int status = ips_eventcount_wait_by(&S->posted, key, space, bell, until);
-        model_check(status == IPS_OK || status == IPS_ETIMEOUT, "wait fails with %d", status);
+        int status = ips_watch_wait(&S->posted, key, space, &watch, IPS_FOREVER);
+        model_check(status == IPS_OK, "wait fails with %d", status);
     }
 }
 

@@ -6,14 +6,15 @@
 #include "model.h"
 
 enum { MODEL_NOBODY = -1 };
+#define MODEL_WORDS 8
 
 typedef enum { ACTOR_READY, ACTOR_PARKED, ACTOR_ENDED, ACTOR_DEAD } actor_state;
 
 typedef struct {
     actor_state state;
     const char *pending;    /* what it is about to do */
-    const void *first;      /* parked on these; second may be NULL */
-    const void *second;
+    const void *at[MODEL_WORDS]; /* it stands in these queues of the kernel's */
+    int words;
     int64_t until;
     uint64_t queued;        /* order of arrival at the futex */
     int outcome;            /* what its park returns */

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "explorer.h"
+#include "member/postbox.h"
+#include "member/waits.h"
 #include "os/clock.h"
 #include "os/futex.h"
 
@@ -76,10 +78,25 @@ kernel_reset(void)
 /* Whoever was woken through one word, or timed out, stands in the queue of the
  * other until it runs, and takes a wake there that might have been another's. */
 static bool
+leaves_queue(actor *who, const void *at)
+{
+    for (int i = 0; i < who->words; i++) {
+        if (who->at[i] == at) {
+            who->at[i] = NULL;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
 is_at(const actor *who, const void *at)
 {
-    return (who->state == ACTOR_PARKED || who->state == ACTOR_READY) &&
-           (who->first == at || who->second == at);
+    bool found = false;
+    for (int i = 0; i < who->words; i++) {
+        found = found || who->at[i] == at;
+    }
+    return found && (who->state == ACTOR_PARKED || who->state == ACTOR_READY);
 }
 
 static int
@@ -97,8 +114,7 @@ wake(const void *at, int count)
         if (eldest == NULL) {
             break;
         }
-        eldest->first = eldest->first == at ? NULL : eldest->first;
-        eldest->second = eldest->second == at ? NULL : eldest->second;
+        (void)leaves_queue(eldest, at);
         eldest->state = ACTOR_READY;
         eldest->outcome = IPS_OK;
         woken++;
@@ -127,14 +143,25 @@ kernel_read(const _Atomic uint32_t *word)
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-static int
-park(const _Atomic uint32_t *first, uint32_t first_expected, const _Atomic uint32_t *second,
-     uint32_t second_expected, int64_t deadline)
+static bool
+have_changed(const ips_futex_look *looks, uint32_t count)
 {
-    model_step("park", (const void *)first);
-    if (kernel_read(first) != first_expected ||
-        (second != NULL && kernel_read(second) != second_expected)) {
-        model_trace("park (changed)", (const void *)first, kernel_read(first));
+    for (uint32_t i = 0; i < count; i++) {
+        if (kernel_read(looks[i].word) != looks[i].expected) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int
+ips_futex_wait_many(const ips_futex_look *looks, uint32_t count, int64_t deadline)
+{
+    const void *first = (const void *)looks[0].word;
+    model_step("park", first);
+    model_check(count <= MODEL_WORDS, "parks on %d words", (int)count);
+    if (have_changed(looks, count)) {
+        model_trace("park (changed)", first, looks[0].expected);
         return IPS_OK;
     }
     if (deadline <= now) {
@@ -142,34 +169,37 @@ park(const _Atomic uint32_t *first, uint32_t first_expected, const _Atomic uint3
     }
     if (model_left.spurious > 0 && model_choose(2) == 1) {
         model_left.spurious--;
-        model_trace("park (for no time)", (const void *)first, 0);
+        model_trace("park (for no time)", first, 0);
         return IPS_OK;
     }
     actor *self = &model_actors[model_current];
-    self->first = (const void *)first;
-    self->second = (const void *)second;
+    self->words = (int)count;
+    for (uint32_t i = 0; i < count; i++) {
+        self->at[i] = (const void *)looks[i].word;
+    }
     self->until = deadline;
     self->queued = arrivals++;
     self->state = ACTOR_PARKED;
-    model_trace(second != NULL ? "park, watching a bell" : "park", (const void *)first,
-                first_expected);
+    model_trace(count > 1 ? "park, watching bells" : "park", first, looks[0].expected);
     model_block();
-    self->first = self->second = NULL;
-    model_trace("woken", (const void *)first, (uint64_t)self->outcome);
+    self->words = 0;
+    model_trace("woken", first, (uint64_t)self->outcome);
     return self->outcome;
 }
 
 int
 ips_futex_wait(const _Atomic uint32_t *word, uint32_t expected, int64_t deadline)
 {
-    return park(word, expected, NULL, 0, deadline);
+    const ips_futex_look look = {word, expected};
+    return ips_futex_wait_many(&look, 1, deadline);
 }
 
 int
 ips_futex_wait_two(const _Atomic uint32_t *first, uint32_t first_expected,
                    const _Atomic uint32_t *second, uint32_t second_expected, int64_t deadline)
 {
-    return park(first, first_expected, second, second_expected, deadline);
+    const ips_futex_look looks[2] = {{first, first_expected}, {second, second_expected}};
+    return ips_futex_wait_many(looks, 2, deadline);
 }
 
 int
@@ -268,6 +298,24 @@ void
 ips_space_tend(ips_space *space)
 {
     (void)space;
+}
+
+void
+ips_waiting_park(ips_space *space, ips_owner holder)
+{
+    (void)space;
+    (void)holder; /* for people who look */
+}
+
+void
+ips_postbox_want(ips_space *space)
+{
+    (void)space; /* event loops are no actors here */
+}
+
+void
+ips_postbox_ring(void)
+{
 }
 
 bool
