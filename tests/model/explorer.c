@@ -7,7 +7,9 @@
  * the bound on preemptions is met by counting the others.
  *
  *   PROGRAM [--scene PART] [--preemptions N] [--deaths N] [--stale N]
- *           [--early N] [--spurious N] [--signals N] [--seconds N] */
+ *           [--early N] [--spurious N] [--signals N]
+ *           [--more N]      N preemptions more than each scene asks for
+ *           [--seconds N]   for each scene: then it is cut short */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -46,6 +48,12 @@ actor model_actors[MODEL_ACTORS];
 const model_scene *model_now_playing;
 model_bounds model_left;
 int model_current = MODEL_NOBODY;
+
+/* Thread-local variables of the core: preamble.h puts them between these. */
+static char never_empty[8] __attribute__((section("model_local"), used));
+extern char __start_model_local[], __stop_model_local[];
+#define LOCAL_BYTES 4096
+static char locals[MODEL_ACTORS][LOCAL_BYTES];
 
 static jmp_buf resume_at[MODEL_ACTORS], begin_at[MODEL_ACTORS], director;
 static ucontext_t first_contexts[MODEL_ACTORS], first_director;
@@ -269,9 +277,21 @@ decide(bool may_run)
     }
 }
 
+static size_t
+local_bytes(void)
+{
+    return (size_t)(__stop_model_local - __start_model_local);
+}
+
 static _Noreturn void
 go_to(int who)
 {
+    if (model_current != MODEL_NOBODY) {
+        memcpy(locals[model_current], __start_model_local, local_bytes());
+    }
+    if (who != MODEL_NOBODY) {
+        memcpy(__start_model_local, locals[who], local_bytes());
+    }
     if (who == MODEL_NOBODY) {
         _longjmp(director, 1);
     }
@@ -332,6 +352,7 @@ live(int self)
         swapcontext(&first_contexts[self], &first_director);
     }
     model_now_playing->act(model_current);
+    model_actors[model_current].pending = "nothing more";
     model_actors[model_current].state = ACTOR_ENDED;
     bounds_in_a_row = 0;
     go_to(decide(false));
@@ -358,6 +379,8 @@ play(void)
     memory_reset();
     kernel_reset();
     memset(model_arena, 0, sizeof model_arena);
+    memset(__start_model_local, 0, local_bytes());
+    memset(locals, 0, sizeof locals);
     for (int i = 0; i < scene->actors; i++) {
         model_actors[i] = (actor){.state = ACTOR_READY, .pending = "begin"};
         memcpy(&resume_at[i], &begin_at[i], sizeof resume_at[i]);
@@ -454,6 +477,10 @@ word_after(int count, char **words, const char *name)
 int
 main(int count, char **words)
 {
+    if (local_bytes() > LOCAL_BYTES) {
+        printf("more than %d bytes of thread-local variables\n", LOCAL_BYTES);
+        return 2;
+    }
     give_stacks();
     const char *wanted = word_after(count, words, "--scene");
     int limit = number_after(count, words, "--seconds", 0);
@@ -465,7 +492,8 @@ main(int count, char **words)
             continue;
         }
         model_bounds *bounds = &scene.bounds;
-        bounds->preemptions = number_after(count, words, "--preemptions", bounds->preemptions);
+        bounds->preemptions = number_after(count, words, "--preemptions", bounds->preemptions) +
+                              number_after(count, words, "--more", 0);
         bounds->deaths = number_after(count, words, "--deaths", bounds->deaths);
         bounds->stale = number_after(count, words, "--stale", bounds->stale);
         bounds->early = number_after(count, words, "--early", bounds->early);

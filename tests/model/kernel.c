@@ -28,6 +28,7 @@ enum { BELL_IDLE = 1, BELL_RANG = 2 };
 static struct ips_space the_space;
 static soul souls[MODEL_ACTORS]; /* of members; threads share the first one's */
 static int64_t now;
+static int stage_hand; /* who acts where no actor is on: model_act_as */
 static uint64_t arrivals;
 
 static int
@@ -225,6 +226,12 @@ ips_wall_clock(void)
     return now;
 }
 
+uint32_t
+ips_cpu_count(void)
+{
+    return 2;
+}
+
 int64_t
 ips_spin_budget(void)
 {
@@ -282,7 +289,7 @@ kernel_advance(int which)
 static void
 look_at_the_dead(const char *what)
 {
-    if (kernel_pending() != 0) {
+    if (model_current != MODEL_NOBODY && kernel_pending() != 0) {
         model_step(what, NULL);
     }
 }
@@ -291,7 +298,13 @@ ips_owner
 ips_space_self(ips_space *space)
 {
     (void)space;
-    return model_owner(model_current);
+    return model_owner(model_current == MODEL_NOBODY ? stage_hand : model_current);
+}
+
+void
+model_act_as(int who)
+{
+    stage_hand = who;
 }
 
 void
@@ -325,7 +338,7 @@ ips_member_lives(ips_space *space, ips_owner owner, bool thorough)
     look_at_the_dead("is it alive");
     soul *it = soul_of(owner);
     if (it == NULL || it->proven) {
-        if (it != NULL) {
+        if (it != NULL && model_current != MODEL_NOBODY) {
             memory_mourn();
         }
         return false;

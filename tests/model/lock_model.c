@@ -22,22 +22,26 @@ enum { FREE = -1 };
 static int holder;     /* between having taken and being about to leave */
 static bool orphaned;  /* the word names a dead owner */
 static uint64_t added;
+static bool waiter_killed;
 static bool excused;
 
 static void
 prepare(void)
 {
     holder = FREE;
-    orphaned = excused = false;
+    orphaned = waiter_killed = excused = false;
     added = 0;
 }
 
 static void
 died(int who)
 {
-    orphaned = orphaned || ips_lock_owner(&S->lock) == model_owner(who);
-    /* Of two deaths the first may have been that of the one who was to watch. */
-    excused = model_deaths() > 1;
+    bool held = ips_lock_owner(&S->lock) == model_owner(who);
+    orphaned = orphaned || held;
+    /* Of two deaths one may have been that of the waiter who was to watch, or
+     * of an heir about to wake one who does. */
+    waiter_killed = waiter_killed || !held || strcmp(model_last_words(who), "wake") == 0;
+    excused = model_deaths() > 1 && waiter_killed;
 }
 
 static bool
@@ -94,20 +98,52 @@ hold_twice(int me)
     hold(me);
 }
 
-/* B has a deadline, and gives up when a signal comes. */
+/* Has a deadline, and gives up when a signal comes. */
 static void
-hold_or_give_up(int me)
+hold_in_time(int me)
 {
-    if (me != 1) {
-        hold(me);
-        return;
-    }
     int status = ips_lock_acquire(&S->lock, model_space(), model_time() + 1000);
     if (status >= 0) {
         taken(me, status);
         work();
         leave();
     }
+}
+
+static void
+hold_or_give_up(int me)
+{
+    (me == 1 ? hold_in_time : hold)(me);
+}
+
+/* A has had it from the beginning: the others can park before it moves. */
+static void
+prepare_held(void)
+{
+    prepare();
+    model_act_as(0);
+    model_check(ips_lock_try(&S->lock, model_owner(0)), "a free lock is not to be had");
+    taken(0, IPS_OK);
+}
+
+static void
+leave_or_hold(int me)
+{
+    if (me == 0) {
+        leave();
+    } else {
+        hold(me);
+    }
+}
+
+/* A comes back at once; B and C give up. */
+static void
+come_back_or_give_up(int me)
+{
+    if (me == 0) {
+        leave();
+    }
+    (me == 1 || me == 2 ? hold_in_time : hold)(me);
 }
 
 /* B only tries. */
@@ -158,19 +194,27 @@ finish(void)
                 (unsigned long long)word);
 }
 
-#define LOCK(what, count, does, ...)                                                      \
-    {.name = "lock: " what, .actors = count, .prepare = prepare, .act = does, .died = died, \
+#define SCENE(what, count, before, does, ...)                                            \
+    {.name = "lock: " what, .actors = count, .prepare = before, .act = does, .died = died, \
      .may_need_bound = may_need_bound, .finish = finish, __VA_ARGS__}
+#define LOCK(what, count, does, ...) SCENE(what, count, prepare, does, __VA_ARGS__)
+#define HELD(what, count, does, ...) SCENE(what, count, prepare_held, does, __VA_ARGS__)
 
 const model_scene model_scenes[] = {
-    LOCK("two, twice each", 2, hold_twice, .bounds = {3, 1, 1, 0, 0, 0}),
-    LOCK("three", 3, hold, .bounds = {2, 1, 1, 0, 0, 0}),
-    LOCK("three, two deaths", 3, hold, .bounds = {1, 2, 0, 0, 0, 0}),
+    LOCK("two, twice each", 2, hold_twice, .bounds = {2, 1, 1, 0, 0, 0}),
+    LOCK("three", 3, hold, .bounds = {2, 0, 2, 0, 0, 0}),
+    LOCK("three, one killed", 3, hold, .bounds = {2, 1, 0, 0, 0, 0}),
+    LOCK("three, two killed", 3, hold, .bounds = {0, 2, 0, 0, 0, 0}),
     LOCK("two locks of one owner", 3, hold_two, .bounds = {2, 1, 0, 0, 0, 0}, .immortal = 6),
-    LOCK("four, one killed", 4, hold, .bounds = {1, 1, 0, 0, 0, 0}),
+    LOCK("four", 4, hold, .bounds = {1, 0, 0, 0, 0, 0}),
+    LOCK("four, one killed", 4, hold, .bounds = {0, 1, 0, 0, 0, 0}),
     LOCK("three, one gives up", 3, hold_or_give_up, .bounds = {2, 0, 0, 1, 0, 1}),
     LOCK("three, one gives up and one is killed", 3, hold_or_give_up,
-         .bounds = {1, 1, 0, 1, 1, 0}),
+         .bounds = {1, 1, 0, 1, 0, 0}),
+    LOCK("three, one gives up, a park for no time", 3, hold_or_give_up,
+         .bounds = {1, 0, 0, 1, 1, 0}),
+    HELD("four, two heirs killed", 4, leave_or_hold, .bounds = {0, 2, 0, 0, 0, 0}, .immortal = 9),
+    HELD("four, two give up", 4, come_back_or_give_up, .bounds = {1, 0, 0, 1, 0, 0}),
     LOCK("three, one only tries", 3, hold_or_try, .bounds = {2, 1, 0, 0, 0, 0}),
     LOCK("two threads of one member and another", 3, hold, .bounds = {2, 1, 0, 0, 0, 0},
          .together = 3),

@@ -59,6 +59,8 @@ extern unsigned char model_arena[MODEL_ARENA];
 
 ips_space *model_space(void);
 ips_owner model_owner(int actor);
+/* In prepare() and finish(): what follows is done as this actor. */
+void model_act_as(int actor);
 bool model_is_dead(int actor);
 bool model_has_ended(int actor);
 int model_deaths(void);

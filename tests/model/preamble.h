@@ -4,7 +4,8 @@
  * The system's headers come first, since they ask what machine this is.  Then,
  * unless the machine is to be an x86, the core is told that it is not: it
  * takes its portable branches, such as the full fence of
- * ips_fence_after_rmw() that an x86 does without. */
+ * ips_fence_after_rmw() that an x86 does without.  Thread-local variables are
+ * gathered in one place. */
 #ifndef MODEL_PREAMBLE_H
 #define MODEL_PREAMBLE_H
 
@@ -24,5 +25,8 @@
 #ifndef MODEL_X86
 #undef __x86_64__
 #endif
+
+/* The actors are one thread: explorer.c gives each its own copy. */
+#define _Thread_local __attribute__((section("model_local")))
 
 #endif

@@ -56,7 +56,7 @@ def compiler() -> str:
 def _common() -> bytes:
     version = subprocess.run([compiler(), "--version"], check=True, capture_output=True).stdout
     headers = [path.read_bytes() for path in sorted(CSRC.glob("*/*.h"))]
-    headers += [path.read_bytes() for path in sorted(TESTS.glob("*.h"))]
+    headers += [path.read_bytes() for path in sorted(TESTS.parent.glob("*/*.h"))]
     return hashlib.sha256(b"\0".join([version, *headers])).digest()
 
 
@@ -73,7 +73,7 @@ def compiled(source: Path, flags: list[str]) -> Path:
         [compiler(), *flags, "-c", source, "-o", unfinished], capture_output=True, text=True
     )
     if done.returncode != 0:
-        raise AssertionError(f"{source.relative_to(ROOT)} does not compile:\n{done.stderr}")
+        raise AssertionError(f"{source} does not compile:\n{done.stderr}")
     unfinished.rename(target)
     return target
 

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every order of events within the bounds, and whether the explorer sees a fault."""
+
+import platform
+import re
+
+import core_in_c
+import interleavings
+import pytest
+
+MEMORIES = [
+    memory for memory in interleavings.MEMORIES
+    if memory != "x86" or platform.machine() == "x86_64"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("name", interleavings.PROGRAMS)
+def test_every_interleaving_keeps_the_promises(name, memory, tmp_path):
+    code, said = interleavings.explore(interleavings.build(name, memory, tmp_path), deadline=100)
+    assert code == 0, said[-6000:]
+    assert len(re.findall(r"^ok .*: [1-9]\d* executions", said, re.MULTILINE)) == len(
+        said.splitlines()
+    )
+
+
+# (program, source, what stands there, what is planted, memory that shows it, what is seen)
+ASLEEP = "everybody is parked"
+PLANTED = {
+    "a release wakes one instead of two": (
+        "lock", "lock.c", "futex_of(lock), 2)", "futex_of(lock), 1)", "weak", ASLEEP),
+    "an heir wakes nobody to watch it": (
+        "lock", "lock.c", "(void)ips_futex_wake(futex_of(lock), 1); /* somebody", "/* somebody",
+        "weak", ASLEEP),
+    "whoever gives up keeps the wake-up": (
+        "lock", "lock.c", "    if (w->parked) {\n        (void)ips_futex_wake(futex_of(w->lock), 1);\n    }\n",
+        "", "weak", ASLEEP),
+    "a bell heard by one who leaves is lost": (
+        "lock", "lock.c", "(void)ips_futex_wake(w->heard.word, 1);", "", "weak", ASLEEP),
+    "one who parked takes the lock without the waiters bit": (
+        "lock", "lock.c", "w->me | (w->parked ? IPS_LOCK_WAITERS : 0)", "w->me", "weak", ASLEEP),
+    "the living are robbed": (
+        "lock", "lock.c", "!ips_member_lives(w->space, word & ~IPS_OWNER_FLAGS, w->thorough) &&",
+        "w->parked &&", "weak", "lock: "),
+    "an heir is not told": (
+        "lock", "lock.c", "        return IPS_ABANDONED;\n", "        return IPS_OK;\n", "weak",
+        "abandoned: told 0"),
+    "a late owner takes the lock without acquire": (
+        "lock", "lock.c",
+        "mine | (word & IPS_LOCK_WANTED),\n                                                  memory_order_acquire",
+        "mine | (word & IPS_LOCK_WANTED),\n                                                  memory_order_relaxed",
+        "weak", "of them seen"),
+    "no fence before the waiter looks again": (
+        "event", "eventcount.c", "    ips_fence_after_rmw();\n    return old | IPS_EC_SLEEPERS;",
+        "    return old | IPS_EC_SLEEPERS;", "weak", ASLEEP),
+    "no fence after set()": (
+        "event", "event.c", "    ips_fence_after_rmw();\n", "", "weak", ASLEEP),
+    "set() does not wait for its store": (
+        "event", "event.c", "} while (!atomic_compare_exchange_weak_explicit(&event->state, &state, next,\n"
+        "                                                    memory_order_seq_cst, memory_order_relaxed));",
+        "    atomic_store_explicit(&event->state, next, memory_order_release);\n    } while (0);", "x86",
+        ASLEEP),
+    "the sleepers bit goes without a second wake": (
+        "event", "eventcount.c", "        (void)ips_futex_wake(&event->word, INT_MAX);\n", "",
+        "weak", ASLEEP),
+    "a notification does not raise the epoch": (
+        "event", "eventcount.c",
+        "IPS_EC_EPOCH + atomic_fetch_add_explicit(&event->word, IPS_EC_EPOCH,",
+        "atomic_fetch_add_explicit(&event->word, 0,", "weak", ASLEEP),
+    "set() comes before what it announces": (
+        "event", "event.c", "memory_order_seq_cst, memory_order_relaxed));",
+        "memory_order_relaxed, memory_order_relaxed));", "weak", "does not see"),
+    "a woken waiter wakes no other": (
+        "event", "event.c", "            (void)ips_futex_wake(&event->changed.word, WAKE_AT_WAKING);\n",
+        "", "weak", ASLEEP),
+    "a watcher that leaves keeps the bell": (
+        "event", "watch.c", "(void)ips_futex_wake(looks[i].word, 1);", "", "weak", ASLEEP),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_is_found(fault, tmp_path):
+    name, source, old, new, memory, seen = PLANTED[fault]
+    if memory not in MEMORIES:
+        memory = "weak"
+    text = (core_in_c.CSRC / "sync" / source).read_text()
+    assert text.count(old) == 1, f"{source} no longer holds what is to be spoilt"
+    changed = {source: text.replace(old, new)}
+    program = interleavings.build(name, memory, tmp_path, changed)
+    code, said = interleavings.explore(program, deadline=100)
+    assert code == 1, said[-3000:]
+    assert re.search(rf"^BAD .*{re.escape(seen)}", said, re.MULTILINE), said[-3000:]
