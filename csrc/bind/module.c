@@ -21,6 +21,7 @@ core_exec(PyObject *module)
         ips_add_event,
         ips_add_rwlock,
         ips_add_barrier,
+        ips_add_semaphore,
         ips_add_locks,
         ips_add_segment,
         ips_add_map,

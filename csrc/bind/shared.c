@@ -43,6 +43,8 @@ static const ips_shared_type shared_types[] = {
     {IPS_TYPE_ATOMIC_INT, offsetof(ips_state, atomic_int_type), destroy_cell},
     {IPS_TYPE_LOCK, offsetof(ips_state, lock_type), destroy_cell},
     {IPS_TYPE_EVENT, offsetof(ips_state, event_type), destroy_cell},
+    {IPS_TYPE_SEMAPHORE, offsetof(ips_state, semaphore_type), destroy_cell},
+    {IPS_TYPE_BOUNDED_SEMAPHORE, offsetof(ips_state, bounded_semaphore_type), destroy_cell},
     {IPS_TYPE_RLOCK, offsetof(ips_state, rlock_type), destroy_cell},
     {IPS_TYPE_CONDITION, offsetof(ips_state, condition_type), destroy_cell},
     {IPS_TYPE_BARRIER, offsetof(ips_state, barrier_type), destroy_cell},

@@ -36,6 +36,8 @@ typedef struct {
     PyTypeObject *rwlock_type;
     PyTypeObject *rwlock_guard_type;
     PyTypeObject *barrier_type;
+    PyTypeObject *semaphore_type;
+    PyTypeObject *bounded_semaphore_type;
     PyTypeObject *queue_type;
     PyTypeObject *mp_queue_type;
     PyTypeObject *mp_memory_type;
@@ -109,6 +111,7 @@ int ips_add_condition(PyObject *module, ips_state *state);
 int ips_add_event(PyObject *module, ips_state *state);
 int ips_add_rwlock(PyObject *module, ips_state *state);
 int ips_add_barrier(PyObject *module, ips_state *state);
+int ips_add_semaphore(PyObject *module, ips_state *state);
 int ips_add_value(PyObject *module, ips_state *state);
 int ips_add_message(PyObject *module, ips_state *state);
 int ips_add_queue(PyObject *module, ips_state *state);

@@ -72,6 +72,7 @@ ips_watch_wait(ips_eventcount_shm *event, uint32_t key, ips_space *space, ips_wa
             unproven = unproven || ips_member_rang(space, watch->owners[i]);
         }
     }
+    ips_waiting_park(space, watch->count == 0 ? IPS_NOBODY : watch->owners[0]);
     int64_t until = now + take_and_double(unproven ? &watch->nap : &watch->bound);
     until = until < deadline ? until : deadline;
     int status = ips_futex_wait_many(looks, count, until);
