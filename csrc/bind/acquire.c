@@ -50,14 +50,14 @@ sort_arguments(PyObject *const *args, Py_ssize_t count, PyObject *keywords, PyOb
 }
 
 static int
-deadline_of(PyObject *given[2], int64_t *deadline)
+deadline_of(PyObject *given[2], ips_timeout_manner manner, int64_t *deadline)
 {
     int blocking = given[0] == NULL ? 1 : PyObject_IsTrue(given[0]);
     if (blocking < 0) {
         return -1;
     }
     *deadline = IPS_FOREVER;
-    if (given[1] != NULL && ips_deadline_of_acquire(given[1], deadline) < 0) {
+    if (given[1] != NULL && manner(given[1], deadline) < 0) {
         return -1;
     }
     if (!blocking) {
@@ -71,11 +71,19 @@ deadline_of(PyObject *given[2], int64_t *deadline)
 }
 
 int
+ips_acquire_deadline_by(ips_timeout_manner manner, PyObject *const *args, Py_ssize_t count,
+                        PyObject *keywords, int64_t *deadline)
+{
+    PyObject *given[2] = {NULL, NULL};
+    return sort_arguments(args, count, keywords, given) < 0 ? -1
+                                                            : deadline_of(given, manner, deadline);
+}
+
+int
 ips_acquire_deadline(PyObject *const *args, Py_ssize_t count, PyObject *keywords,
                      int64_t *deadline)
 {
-    PyObject *given[2] = {NULL, NULL};
-    return sort_arguments(args, count, keywords, given) < 0 ? -1 : deadline_of(given, deadline);
+    return ips_acquire_deadline_by(ips_deadline_of_acquire, args, count, keywords, deadline);
 }
 
 /* --- waiting ------------------------------------------------------------- */

@@ -12,6 +12,11 @@
 int ips_acquire_deadline(PyObject *const *args, Py_ssize_t count, PyObject *keywords,
                          int64_t *deadline);
 
+/* The same with other manners of timeouts than ips_deadline_of_acquire. */
+typedef int (*ips_timeout_manner)(PyObject *timeout, int64_t *deadline);
+int ips_acquire_deadline_by(ips_timeout_manner manner, PyObject *const *args, Py_ssize_t count,
+                            PyObject *keywords, int64_t *deadline);
+
 /* For a thread that entered and did not get it at once: wait with `acquire`,
  * or (where the deadline is IPS_AT_ONCE) now and then ask with `attempt`, which
  * also takes over from the dead and never parks, IPS_EAGAIN if held. */

@@ -163,6 +163,20 @@ ips_semaphore_object_acquire(ips_semaphore_object *self, int64_t deadline)
     return ips_acquire_result(&self->cell, status);
 }
 
+/* Negative timeouts have passed already, as with threading.Semaphore; -1 is for
+ * ever, as with every acquire() of ours. */
+static int
+timeout_of(PyObject *timeout, int64_t *deadline)
+{
+    double seconds = timeout == Py_None ? -1.0 : PyFloat_AsDouble(timeout);
+    PyErr_Clear(); /* ips_deadline_of_acquire says it better */
+    if (seconds < 0 && seconds != -1.0) {
+        *deadline = IPS_AT_ONCE;
+        return 0;
+    }
+    return ips_deadline_of_acquire(timeout, deadline);
+}
+
 PyDoc_STRVAR(acquire_doc, "acquire($self, /, blocking=True, timeout=None)\n--\n\n"
 "Take a permit: True, or False when none could be had in time.\n\n"
 "block= is accepted for blocking=, and timeout=-1 for None.  Permits of a\n"
@@ -174,7 +188,7 @@ semaphore_acquire(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObj
 {
     int64_t deadline = IPS_FOREVER;
     if ((count != 0 || keywords != NULL)
-        && ips_acquire_deadline(args, count, keywords, &deadline) < 0) {
+        && ips_acquire_deadline_by(timeout_of, args, count, keywords, &deadline) < 0) {
         return NULL;
     }
     return ips_semaphore_object_acquire((ips_semaphore_object *)self, deadline);

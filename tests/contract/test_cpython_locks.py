@@ -26,6 +26,8 @@ SUITES = [
     (type("ConditionAsRLockTests", (lock_tests.RLockTests,), {}), "locktype", ipcsys.Condition),
     (lock_tests.EventTests, "eventtype", ipcsys.Event),
     (lock_tests.BarrierTests, "barriertype", ipcsys.Barrier),
+    (lock_tests.SemaphoreTests, "semtype", ipcsys.Semaphore),
+    (lock_tests.BoundedSemaphoreTests, "semtype", ipcsys.BoundedSemaphore),
 ]
 
 
