@@ -3,7 +3,6 @@
 #include "sync/semaphore.h"
 
 #include <limits.h>
-#include <stdio.h>
 
 #include "os/clock.h"
 #include "sync/watch.h"
@@ -19,8 +18,8 @@
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 #define STORE(field, value) atomic_store_explicit(&(field), value, memory_order_relaxed)
 
-static int
-damaged(const ips_semaphore *semaphore, const char *what)
+int
+ips_semaphore_damaged(const ips_semaphore *semaphore, const char *what)
 {
     return ips_fail(IPS_ECORRUPT, "semaphore '%s': %s", semaphore->wide->name, what);
 }
@@ -39,8 +38,8 @@ back_seats(const ips_semaphore *semaphore, uint32_t count)
 }
 
 /* How many seats were ever used: a peer's word, so it is checked. */
-static int
-used_seats(const ips_semaphore *semaphore, uint32_t *out)
+int
+ips_semaphore_used(const ips_semaphore *semaphore, uint32_t *out)
 {
     uint32_t used = LOAD(semaphore->shm->used);
     *out = used < most_seats(semaphore) ? used : most_seats(semaphore);
@@ -60,7 +59,7 @@ ips_semaphore_open(ips_semaphore *semaphore, const _Atomic uint64_t *words, ips_
     semaphore->owned = (flags & IPS_SEMAPHORE_UNOWNED) == 0;
     STORE(semaphore->hint, 0);
     return initial > (uint64_t)IPS_SEMAPHORE_MAX || flags > IPS_SEMAPHORE_UNOWNED
-               ? damaged(semaphore, "its initial value makes no sense")
+               ? ips_semaphore_damaged(semaphore, "its initial value makes no sense")
                : IPS_OK;
 }
 
@@ -111,7 +110,7 @@ add_up(ips_semaphore *semaphore)
 {
     uint32_t used;
     uint64_t claims = 0;
-    int status = used_seats(semaphore, &used);
+    int status = ips_semaphore_used(semaphore, &used);
     for (uint32_t i = 0; i < used && status == IPS_OK; i++) {
         claims += LOAD(semaphore->shm->seats[i].count);
     }
@@ -129,7 +128,7 @@ repair(ips_semaphore *semaphore)
         uint32_t seat = shm->seat;
         int status = seat < most_seats(semaphore)
                          ? back_seats(semaphore, seat + 1)
-                         : damaged(semaphore, "a change that was not finished makes no sense");
+                         : ips_semaphore_damaged(semaphore, "an unfinished change makes no sense");
         if (status < 0) {
             return status;
         }
@@ -138,15 +137,15 @@ repair(ips_semaphore *semaphore)
     return add_up(semaphore);
 }
 
-static void
-leave(ips_semaphore *semaphore)
+void
+ips_semaphore_leave(ips_semaphore *semaphore)
 {
     (void)ips_lock_leave(&semaphore->shm->lock);
 }
 
 /* Take the lock; what it guards is whole. */
-static int
-enter(ips_semaphore *semaphore, ips_owner me, int64_t deadline)
+int
+ips_semaphore_enter(ips_semaphore *semaphore, ips_owner me, int64_t deadline)
 {
     if (__builtin_expect(ips_lock_try(&semaphore->shm->lock, me), 1)) {
         return IPS_OK;
@@ -158,7 +157,7 @@ enter(ips_semaphore *semaphore, ips_owner me, int64_t deadline)
     if (status == IPS_ABANDONED) {
         status = repair(semaphore);
         if (status < 0) {
-            leave(semaphore);
+            ips_semaphore_leave(semaphore);
         }
     }
     return status;
@@ -249,7 +248,7 @@ static inline int
 find_seat(ips_semaphore *semaphore, ips_owner me, uint32_t *out)
 {
     uint32_t used;
-    int status = used_seats(semaphore, &used);
+    int status = ips_semaphore_used(semaphore, &used);
     *out = LOAD(semaphore->hint);
     if (status == IPS_OK &&
         !(*out < used && is_usable(&semaphore->shm->seats[*out], me))) {
@@ -284,7 +283,7 @@ static inline int
 find_claim(ips_semaphore *semaphore, ips_owner me, uint32_t *out)
 {
     uint32_t used;
-    int status = used_seats(semaphore, &used);
+    int status = ips_semaphore_used(semaphore, &used);
     *out = LOAD(semaphore->hint);
     if (status == IPS_OK &&
         !(*out < used && LOAD(semaphore->shm->seats[*out].owner) == me &&
@@ -320,12 +319,12 @@ take(ips_semaphore *semaphore, ips_owner me)
 static int
 take_once(ips_semaphore *semaphore, ips_owner me, int64_t deadline)
 {
-    int status = enter(semaphore, me, deadline);
+    int status = ips_semaphore_enter(semaphore, me, deadline);
     if (__builtin_expect(status < 0, 0)) {
         return status;
     }
     status = take(semaphore, me);
-    leave(semaphore);
+    ips_semaphore_leave(semaphore);
     return status;
 }
 
@@ -340,14 +339,15 @@ static int
 take_back(ips_semaphore *semaphore, uint32_t index, ips_owner dead, int64_t deadline)
 {
     ips_owner me = ips_space_self(semaphore->space);
-    int status = me == IPS_NOBODY ? ips_last_note()->status : enter(semaphore, me, deadline);
+    int status = me == IPS_NOBODY ? ips_last_note()->status
+                                  : ips_semaphore_enter(semaphore, me, deadline);
     if (status < 0) {
         return status;
     }
     const ips_semaphore_seat_shm *seat = &semaphore->shm->seats[index];
     bool is_there = LOAD(seat->owner) == dead && LOAD(seat->count) != 0;
     uint64_t permits = is_there ? forget(semaphore, index) : 0;
-    leave(semaphore);
+    ips_semaphore_leave(semaphore);
     if (permits > 0) {
         ips_fence_after_rmw(); /* leave() ended with an exchange; pairs with prepare() */
         wake(semaphore, permits);
@@ -372,7 +372,7 @@ static int
 tend_claims(ips_semaphore *semaphore, ips_watch *watch, int64_t deadline)
 {
     uint32_t used;
-    int status = used_seats(semaphore, &used);
+    int status = ips_semaphore_used(semaphore, &used);
     ips_watch_clear(watch);
     if (status < 0 || used == 0 || LOAD(semaphore->shm->claims) == 0) {
         return status;
@@ -486,7 +486,7 @@ give(ips_semaphore *semaphore, ips_owner me, uint64_t n)
     int64_t most = semaphore->bounded ? semaphore->initial : IPS_SEMAPHORE_MAX;
     int64_t value = ips_semaphore_value(semaphore);
     if (value < 0 || value > most) {
-        return damaged(semaphore, "its value makes no sense");
+        return ips_semaphore_damaged(semaphore, "its value makes no sense");
     }
     if (n > (uint64_t)(most - value)) {
         return 0;
@@ -515,12 +515,12 @@ give(ips_semaphore *semaphore, ips_owner me, uint64_t n)
 int
 ips_semaphore_release(ips_semaphore *semaphore, ips_owner me, int64_t n, int64_t deadline)
 {
-    int status = enter(semaphore, me, deadline);
+    int status = ips_semaphore_enter(semaphore, me, deadline);
     if (__builtin_expect(status < 0, 0)) {
         return status;
     }
     status = give(semaphore, me, (uint64_t)n);
-    leave(semaphore);
+    ips_semaphore_leave(semaphore);
     if (status == 1) {
         ips_fence_after_rmw(); /* leave() ended with an exchange; pairs with prepare() */
         wake(semaphore, (uint64_t)n);
@@ -536,7 +536,7 @@ ips_semaphore_each_claim(ips_semaphore *semaphore,
                          void *context)
 {
     uint32_t used;
-    int status = used_seats(semaphore, &used);
+    int status = ips_semaphore_used(semaphore, &used);
     for (uint32_t i = 0; status == IPS_OK && i < used; i++) {
         uint64_t count;
         ips_owner owner = look_at(&semaphore->shm->seats[i], &count);
@@ -545,68 +545,4 @@ ips_semaphore_each_claim(ips_semaphore *semaphore,
         }
     }
     return status;
-}
-
-typedef struct {
-    void (*report)(const char *line, void *context);
-    void *context;
-    bool sound;
-} checking;
-
-static void
-fault(checking *job, const char *what, int64_t number)
-{
-    char line[128];
-    (void)snprintf(line, sizeof line, "semaphore: %s %lld", what, (long long)number);
-    job->sound = false;
-    job->report(line, job->context);
-}
-
-static void
-check_inside(ips_semaphore *semaphore, uint32_t used, checking *job)
-{
-    ips_semaphore_shm *shm = semaphore->shm;
-    uint64_t claims = 0;
-    int64_t value = ips_semaphore_value(semaphore);
-    if (LOAD(shm->armed) != 0) {
-        fault(job, "a change that was never finished, of seat", shm->seat);
-    }
-    if (value < 0 || value > (semaphore->bounded ? semaphore->initial : IPS_SEMAPHORE_MAX)) {
-        fault(job, "a value of", value);
-    }
-    if (used != LOAD(shm->used)) {
-        fault(job, "more seats than there is room for:", LOAD(shm->used));
-    }
-    for (uint32_t i = 0; i < used; i++) {
-        uint64_t count = LOAD(shm->seats[i].count);
-        claims += count;
-        if (count != 0 && LOAD(shm->seats[i].owner) == IPS_NOBODY) {
-            fault(job, "claims of nobody, seat", i);
-        }
-        if (count != 0 && (shm->seats[i].since == 0 || shm->seats[i].since > shm->serial)) {
-            fault(job, "claims from the future, seat", i);
-        }
-    }
-    if (claims != LOAD(shm->claims) || (claims != 0 && !semaphore->owned)) {
-        fault(job, "a wrong sum of claims:", (int64_t)LOAD(shm->claims));
-    }
-}
-
-int
-ips_semaphore_check(ips_semaphore *semaphore, int64_t deadline,
-                    void (*report)(const char *line, void *context), void *context)
-{
-    checking job = {report, context, true};
-    ips_owner me = ips_space_self(semaphore->space);
-    int status = me == IPS_NOBODY ? ips_last_note()->status : enter(semaphore, me, deadline);
-    if (status < 0) {
-        return status;
-    }
-    uint32_t used;
-    status = used_seats(semaphore, &used);
-    if (status == IPS_OK) {
-        check_inside(semaphore, used, &job);
-    }
-    leave(semaphore);
-    return status < 0 || job.sound ? status : damaged(semaphore, "its invariants do not hold");
 }

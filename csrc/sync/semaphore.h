@@ -141,6 +141,13 @@ IPS_MUST_CHECK int ips_semaphore_release(ips_semaphore *semaphore, ips_owner me,
 IPS_MUST_CHECK int ips_semaphore_each_claim(ips_semaphore *semaphore,
     int (*visit)(ips_owner owner, uint64_t claims, void *context), void *context);
 
+/* For sync/semaphore_check.c: the lock, with what a dead holder had begun set
+ * right; how many seats may be looked at; IPS_ECORRUPT, naming it. */
+IPS_MUST_CHECK int ips_semaphore_enter(ips_semaphore *semaphore, ips_owner me, int64_t deadline);
+void ips_semaphore_leave(ips_semaphore *semaphore);
+IPS_MUST_CHECK int ips_semaphore_used(const ips_semaphore *semaphore, uint32_t *out);
+int ips_semaphore_damaged(const ips_semaphore *semaphore, const char *what);
+
 /* Invariants, one line per problem; IPS_ECORRUPT if there were any. */
 IPS_MUST_CHECK int ips_semaphore_check(ips_semaphore *semaphore, int64_t deadline,
     void (*report)(const char *line, void *context), void *context);

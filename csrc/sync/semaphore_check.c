@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The invariants of a semaphore, as code: the oracle of its crash tests. */
+#include <stdio.h>
+
+#include "sync/semaphore.h"
+
+/* relaxed: written under the lock, which is held. */
+#define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
+
+typedef struct {
+    void (*report)(const char *line, void *context);
+    void *context;
+    bool sound;
+} checking;
+
+static void
+fault(checking *job, const char *what, int64_t number)
+{
+    char line[128];
+    (void)snprintf(line, sizeof line, "semaphore: %s %lld", what, (long long)number);
+    job->sound = false;
+    job->report(line, job->context);
+}
+
+static void
+check_inside(ips_semaphore *semaphore, uint32_t used, checking *job)
+{
+    ips_semaphore_shm *shm = semaphore->shm;
+    uint64_t claims = 0;
+    int64_t value = ips_semaphore_value(semaphore);
+    if (LOAD(shm->armed) != 0) {
+        fault(job, "a change that was never finished, of seat", shm->seat);
+    }
+    if (value < 0 || value > (semaphore->bounded ? semaphore->initial : IPS_SEMAPHORE_MAX)) {
+        fault(job, "a value of", value);
+    }
+    if (used != LOAD(shm->used)) {
+        fault(job, "more seats than there is room for:", LOAD(shm->used));
+    }
+    for (uint32_t i = 0; i < used; i++) {
+        uint64_t count = LOAD(shm->seats[i].count);
+        claims += count;
+        if (count != 0 && LOAD(shm->seats[i].owner) == IPS_NOBODY) {
+            fault(job, "claims of nobody, seat", i);
+        }
+        if (count != 0 && (shm->seats[i].since == 0 || shm->seats[i].since > shm->serial)) {
+            fault(job, "claims from the future, seat", i);
+        }
+    }
+    if (claims != LOAD(shm->claims) || (claims != 0 && !semaphore->owned)) {
+        fault(job, "a wrong sum of claims:", (int64_t)LOAD(shm->claims));
+    }
+}
+
+int
+ips_semaphore_check(ips_semaphore *semaphore, int64_t deadline,
+                    void (*report)(const char *line, void *context), void *context)
+{
+    checking job = {report, context, true};
+    ips_owner me = ips_space_self(semaphore->space);
+    int status = me == IPS_NOBODY ? ips_last_note()->status
+                                  : ips_semaphore_enter(semaphore, me, deadline);
+    if (status < 0) {
+        return status;
+    }
+    uint32_t used;
+    status = ips_semaphore_used(semaphore, &used);
+    if (status == IPS_OK) {
+        check_inside(semaphore, used, &job);
+    }
+    ips_semaphore_leave(semaphore);
+    return status < 0 || job.sound
+               ? status
+               : ips_semaphore_damaged(semaphore, "its invariants do not hold");
+}
