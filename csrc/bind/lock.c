@@ -54,8 +54,8 @@ try_step(void *context, int64_t deadline)
     return ips_lock_try_or_take_over(job->lock, job->space);
 }
 
-static PyObject *
-acquire(ips_cell_object *self, int64_t deadline)
+PyObject *
+ips_lock_object_take(ips_cell_object *self, int64_t deadline)
 {
     if (ips_cell_is_quick(self)) {
         ips_owner me = ips_space_self(self->cell.space);
@@ -89,29 +89,35 @@ lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *
         && ips_acquire_deadline(args, count, keywords, &deadline) < 0) {
         return NULL;
     }
-    return acquire((ips_cell_object *)self, deadline);
+    return ips_lock_object_take((ips_cell_object *)self, deadline);
 }
 
 static PyObject *
 lock_enter(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    return acquire((ips_cell_object *)self, IPS_FOREVER);
+    return ips_lock_object_take((ips_cell_object *)self, IPS_FOREVER);
 }
 
 /* --- release ------------------------------------------------------------- */
 
-static PyObject *
-release(ips_cell_object *self)
+int
+ips_lock_object_give(ips_cell_object *self)
 {
+    if (ips_cell_is_quick(self) && ips_lock_leave(lock_of(self))) {
+        return 1;
+    }
     if (!ips_cell_enter(self)) {
-        return NULL;
+        return -1;
     }
     bool held = ips_lock_leave((ips_lock_shm *)self->cell.shm->words);
     ips_cell_leave(self);
-    if (held) {
-        Py_RETURN_NONE;
-    }
+    return held;
+}
+
+static PyObject *
+raise_not_held(ips_cell_object *self)
+{
     ips_state *state = ips_state_of_type(Py_TYPE(self));
     const char *name = ips_cell_name_of(self);
     return state == NULL ? NULL
@@ -126,11 +132,11 @@ static PyObject *
 lock_release(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    ips_cell_object *self = (ips_cell_object *)object;
-    if (ips_cell_is_quick(self) && ips_lock_leave(lock_of(self))) {
+    int held = ips_lock_object_give((ips_cell_object *)object);
+    if (__builtin_expect(held > 0, 1)) {
         Py_RETURN_NONE;
     }
-    return release(self);
+    return held < 0 ? NULL : raise_not_held((ips_cell_object *)object);
 }
 
 static PyObject *
@@ -149,6 +155,15 @@ ips_lock_object_holder(ips_cell_object *self)
     ips_owner owner = ips_lock_owner(lock_of(self));
     return owner != IPS_NOBODY && ips_member_lives(self->cell.space, owner, false) ? owner
                                                                                    : IPS_NOBODY;
+}
+
+bool
+ips_lock_object_is_mine(const ips_cell_object *self)
+{
+    const ips_traced_lock_shm *traced = (const ips_traced_lock_shm *)self->shm;
+    /* relaxed: only the holder finds itself there. */
+    return ips_lock_owner(&traced->lock) == ips_space_self(self->cell.space)
+           && atomic_load_explicit(&traced->thread, memory_order_relaxed) == ips_thread_ident();
 }
 
 PyDoc_STRVAR(locked_doc, "locked($self, /)\n--\n\nWhether somebody holds the lock.");

@@ -29,7 +29,9 @@ core_exec(PyObject *module)
         ips_add_vector,
         ips_add_atomic_int,
         ips_add_queue,
-        ips_add_mp_queue, /* after its base */
+        ips_add_mp_queue, /* each after its base */
+        ips_add_mp_lock,
+        ips_add_mp_event,
         ips_add_mp_memory,
         ips_add_desk,
         ips_add_measure,

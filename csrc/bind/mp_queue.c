@@ -5,22 +5,11 @@
  * pickler and the exceptions of pickling as they come, close() that promises
  * nothing but not to use the queue any more, and no limit that a put would
  * wait at for ever. */
+#include "bind/mp.h"
 #include "bind/queue.h"
 #include "os/clock.h"
 
-/* --- arguments ------------------------------------------------------------ */
-
-/* block and timeout: any false `block` is a try, whatever the timeout. */
-static int
-deadline_of(PyObject *block, PyObject *timeout, int64_t *deadline)
-{
-    int waits = block == NULL ? 1 : PyObject_IsTrue(block);
-    if (waits < 0) {
-        return -1;
-    }
-    *deadline = waits ? IPS_FOREVER : IPS_AT_ONCE;
-    return waits && timeout != NULL ? ips_deadline_of_wait(timeout, deadline) : 0;
-}
+/* --- exceptions ----------------------------------------------------------- */
 
 /* Let what went wrong while pickling be raised itself, as multiprocessing
  * does, rather than as the cause of ours. */
@@ -68,7 +57,7 @@ queue_put(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *key
     int64_t deadline;
     ips_call call = {args, count, keywords};
     if (ips_queue_arguments("put", &call, names, 1, given) < 0
-        || deadline_of(given[1], given[2], &deadline) < 0) {
+        || ips_mp_deadline_of(given[1], given[2], &deadline) < 0) {
         return NULL;
     }
     return put(self, given[0], deadline);
@@ -103,7 +92,7 @@ queue_get(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *key
     ips_call call = {args, count, keywords};
     if ((count != 0 || keywords != NULL)
         && (ips_queue_arguments("get", &call, names, 0, given) < 0
-            || deadline_of(given[0], given[1], &deadline) < 0)) {
+            || ips_mp_deadline_of(given[0], given[1], &deadline) < 0)) {
         return NULL;
     }
     return get(self, deadline);
@@ -143,14 +132,7 @@ queue_cancel_join_thread(PyObject *object, PyObject *unused)
 static int
 queue_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    if (kwargs == NULL || PyDict_GetItemString(kwargs, "ctx") == NULL) {
-        return ips_queue_init(self, args, kwargs);
-    }
-    PyObject *rest = PyDict_Copy(kwargs);
-    int done = rest == NULL || PyDict_DelItemString(rest, "ctx") < 0
-        ? -1 : ips_queue_init(self, args, rest);
-    Py_XDECREF(rest);
-    return done;
+    return ips_mp_init(ips_queue_init, self, args, kwargs);
 }
 
 PyDoc_STRVAR(queue_doc,
@@ -177,12 +159,10 @@ PyDoc_STRVAR(join_thread_doc, "join_thread($self, /)\n--\n\n"
 PyDoc_STRVAR(cancel_join_thread_doc, "cancel_join_thread($self, /)\n--\n\n"
 "Nothing: there is no thread, and what was put is there already.");
 
-#define FAST(function) (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS
-
 static PyMethodDef queue_methods[] = {
-    {"put", FAST(queue_put), put_doc},
-    {"put_nowait", FAST(queue_put_nowait), put_nowait_doc},
-    {"get", FAST(queue_get), get_doc},
+    {"put", IPS_MP_FAST(queue_put), put_doc},
+    {"put_nowait", IPS_MP_FAST(queue_put_nowait), put_nowait_doc},
+    {"get", IPS_MP_FAST(queue_get), get_doc},
     {"get_nowait", queue_get_nowait, METH_NOARGS, get_nowait_doc},
     {"join_thread", queue_join_thread, METH_NOARGS, join_thread_doc},
     {"cancel_join_thread", queue_cancel_join_thread, METH_NOARGS, cancel_join_thread_doc},

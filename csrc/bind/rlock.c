@@ -42,8 +42,8 @@ try_at_once(ips_cell_object *self)
     return me != IPS_NOBODY && ips_rlock_try(ips_rlock_of(self), me, ips_thread_ident());
 }
 
-static PyObject *
-acquire(ips_cell_object *self, int64_t deadline)
+PyObject *
+ips_rlock_object_take(ips_cell_object *self, int64_t deadline)
 {
     if (ips_cell_is_quick(self) && try_at_once(self)) {
         Py_RETURN_TRUE;
@@ -75,14 +75,14 @@ ips_rlock_object_acquire(PyObject *self, PyObject *const *args, Py_ssize_t count
         && ips_acquire_deadline(args, count, keywords, &deadline) < 0) {
         return NULL;
     }
-    return acquire((ips_cell_object *)self, deadline);
+    return ips_rlock_object_take((ips_cell_object *)self, deadline);
 }
 
 PyObject *
 ips_rlock_object_enter(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    return acquire((ips_cell_object *)self, IPS_FOREVER);
+    return ips_rlock_object_take((ips_cell_object *)self, IPS_FOREVER);
 }
 
 /* --- release ------------------------------------------------------------- */
@@ -92,7 +92,10 @@ ips_raise_not_acquired(PyObject *self, const char *what)
 {
     ips_state *state = ips_state_of_type(Py_TYPE(self));
     if (state != NULL) {
-        PyErr_Format(state->errors[IPS_ORDINAL_NOTHELD], "cannot %s un-acquired lock", what);
+        /* multiprocessing asserts what threading checks. */
+        bool mp = PyType_IsSubtype(Py_TYPE(self), state->mp_rlock_type);
+        PyErr_Format(mp ? PyExc_AssertionError : state->errors[IPS_ORDINAL_NOTHELD],
+                     "cannot %s un-acquired lock", what);
     }
     return NULL;
 }

@@ -16,6 +16,8 @@ ips_rlock_of(const ips_cell_object *self)
 /* Does this thread hold it?  For one that entered, or with the GIL. */
 bool ips_rlock_object_is_mine(const ips_cell_object *self);
 
+/* As acquire(), until `deadline`. */
+PyObject *ips_rlock_object_take(ips_cell_object *self, int64_t deadline);
 PyObject *ips_rlock_object_acquire(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                    PyObject *keywords);
 PyObject *ips_rlock_object_enter(PyObject *self, PyObject *unused);

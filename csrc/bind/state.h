@@ -39,6 +39,9 @@ typedef struct {
     PyTypeObject *semaphore_type;
     PyTypeObject *bounded_semaphore_type;
     PyTypeObject *queue_type;
+    PyTypeObject *mp_lock_type;
+    PyTypeObject *mp_rlock_type;
+    PyTypeObject *mp_event_type;
     PyTypeObject *mp_queue_type;
     PyTypeObject *mp_memory_type;
     PyTypeObject *segment_type;
@@ -116,6 +119,8 @@ int ips_add_value(PyObject *module, ips_state *state);
 int ips_add_message(PyObject *module, ips_state *state);
 int ips_add_queue(PyObject *module, ips_state *state);
 int ips_add_mp_queue(PyObject *module, ips_state *state);
+int ips_add_mp_lock(PyObject *module, ips_state *state);
+int ips_add_mp_event(PyObject *module, ips_state *state);
 int ips_add_mp_memory(PyObject *module, ips_state *state);
 int ips_add_segment(PyObject *module, ips_state *state);
 int ips_add_map(PyObject *module, ips_state *state);

@@ -3,6 +3,7 @@
 
     queues        Queue, JoinableQueue, SimpleQueue
     sharedctypes  Value, Array, RawValue, RawArray
+    synchronize   Lock, RLock, Event
     contexts      get_context
     pickling      the pickler of what is put into a queue
 
@@ -18,12 +19,16 @@ import multiprocessing
 from ipcsys.mp.contexts import get_context
 from ipcsys.mp.queues import JoinableQueue, Queue, SimpleQueue
 from ipcsys.mp.sharedctypes import Array, Memory, RawArray, RawValue, Value
+from ipcsys.mp.synchronize import Event, Lock, RLock
 
 _OURS = [
     "Array",
+    "Event",
     "JoinableQueue",
+    "Lock",
     "Memory",
     "Queue",
+    "RLock",
     "RawArray",
     "RawValue",
     "SimpleQueue",

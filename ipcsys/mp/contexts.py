@@ -5,7 +5,7 @@ import multiprocessing
 import multiprocessing.context
 import sys
 
-from ipcsys.mp import queues, sharedctypes
+from ipcsys.mp import queues, sharedctypes, synchronize
 
 __all__ = ["get_context"]
 
@@ -22,6 +22,15 @@ class _Ours:
 
     def get_context(self, method=None):
         return self if method is None else get_context(method)
+
+    def Lock(self):
+        return synchronize.Lock()
+
+    def RLock(self):
+        return synchronize.RLock()
+
+    def Event(self):
+        return synchronize.Event()
 
     def Queue(self, maxsize=0):
         return queues.Queue(maxsize)
