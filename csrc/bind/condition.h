@@ -14,8 +14,8 @@ typedef struct {
 /* What kind of lock it goes with. */
 typedef enum {
     IPS_GUARD_OWN,     /* the rlock in its own words */
-    IPS_GUARD_RLOCK,   /* an ipcsys.RLock, no subclass */
-    IPS_GUARD_LOCK,    /* an ipcsys.Lock, no subclass */
+    IPS_GUARD_RLOCK,   /* an RLock of ipcsys or ipcsys.mp, no other subclass */
+    IPS_GUARD_LOCK,    /* likewise a Lock */
     IPS_GUARD_FOREIGN, /* anything else that can acquire() and release() */
 } ips_guard_kind;
 

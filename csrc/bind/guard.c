@@ -9,10 +9,12 @@
 static ips_guard_kind
 kind_of(const ips_state *state, PyObject *lock)
 {
-    return lock == NULL                          ? IPS_GUARD_OWN
-           : Py_TYPE(lock) == state->rlock_type ? IPS_GUARD_RLOCK
-           : Py_TYPE(lock) == state->lock_type  ? IPS_GUARD_LOCK
-                                                : IPS_GUARD_FOREIGN;
+    return lock == NULL ? IPS_GUARD_OWN
+           : Py_TYPE(lock) == state->rlock_type || Py_TYPE(lock) == state->mp_rlock_type
+               ? IPS_GUARD_RLOCK
+           : Py_TYPE(lock) == state->lock_type || Py_TYPE(lock) == state->mp_lock_type
+               ? IPS_GUARD_LOCK
+               : IPS_GUARD_FOREIGN;
 }
 
 bool

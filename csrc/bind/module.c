@@ -32,6 +32,7 @@ core_exec(PyObject *module)
         ips_add_mp_queue, /* each after its base */
         ips_add_mp_lock,
         ips_add_mp_event,
+        ips_add_mp_condition,
         ips_add_mp_memory,
         ips_add_desk,
         ips_add_measure,

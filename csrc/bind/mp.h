@@ -33,6 +33,17 @@ PyObject *ips_mp_lock_count(PyObject *self, PyObject *unused);
 PyObject *ips_mp_lock_get_value(PyObject *self, PyObject *unused);
 PyObject *ips_mp_lock_is_zero(PyObject *self, PyObject *unused);
 
+/* The four of them, for all whose words begin with a lock word. */
+#define IPS_MP_LOOKS                                                                           \
+    {"_is_mine", ips_mp_lock_is_mine, METH_NOARGS,                                             \
+     "_is_mine($self, /)\n--\n\nWhether this thread holds it."},                               \
+    {"_count", ips_mp_lock_count, METH_NOARGS,                                                 \
+     "_count($self, /)\n--\n\nHow often this process holds it."},                              \
+    {"_get_value", ips_mp_lock_get_value, METH_NOARGS,                                         \
+     "_get_value($self, /)\n--\n\n1 while it is free, else 0."},                               \
+    {"_is_zero", ips_mp_lock_is_zero, METH_NOARGS,                                             \
+     "_is_zero($self, /)\n--\n\nWhether somebody holds it."}
+
 #define IPS_MP_FAST(function) (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS
 
 #define IPS_MP_ACQUIRE_TEXT "acquire($self, /, block=True, timeout=None)\n--\n\n"

@@ -34,6 +34,7 @@ PyDoc_STRVAR(event_doc, "Event(*, ctx=None, name=None, namespace=None, create=No
 static PyType_Slot event_slots[] = {
     {Py_tp_doc, (void *)event_doc},
     {Py_tp_init, (void *)event_init},
+    {Py_tp_dealloc, (void *)ips_cell_dealloc},
     {Py_tp_repr, (void *)event_repr},
     {0, NULL},
 };

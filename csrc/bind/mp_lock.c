@@ -56,16 +56,6 @@ ips_mp_lock_is_zero(PyObject *object, PyObject *unused)
                                      : PyBool_FromLong(ips_lock_object_holder(self) != IPS_NOBODY);
 }
 
-#define LOOKS                                                                                  \
-    {"_is_mine", ips_mp_lock_is_mine, METH_NOARGS,                                             \
-     "_is_mine($self, /)\n--\n\nWhether this thread holds it."},                               \
-    {"_count", ips_mp_lock_count, METH_NOARGS,                                                 \
-     "_count($self, /)\n--\n\nHow often this process holds it."},                              \
-    {"_get_value", ips_mp_lock_get_value, METH_NOARGS,                                         \
-     "_get_value($self, /)\n--\n\n1 while it is free, else 0."},                               \
-    {"_is_zero", ips_mp_lock_is_zero, METH_NOARGS,                                             \
-     "_is_zero($self, /)\n--\n\nWhether somebody holds it."}
-
 /* --- Lock ----------------------------------------------------------------- */
 
 static int
@@ -132,7 +122,7 @@ static PyMethodDef lock_methods[] = {
     {"release", lock_release, METH_NOARGS, release_doc},
     {"__exit__", (PyCFunction)(void (*)(void))lock_exit, METH_FASTCALL,
      "__exit__($self, /, *exc_info)\n--\n\nrelease()."},
-    LOOKS,
+    IPS_MP_LOOKS,
     {NULL, NULL, 0, NULL},
 };
 
@@ -144,6 +134,7 @@ static PyGetSetDef semlock_getsets[] = {
 static PyType_Slot lock_slots[] = {
     {Py_tp_doc, (void *)lock_doc},
     {Py_tp_init, (void *)lock_init},
+    {Py_tp_dealloc, (void *)ips_cell_dealloc},
     {Py_tp_repr, (void *)lock_repr},
     {Py_tp_methods, lock_methods},
     {Py_tp_getset, semlock_getsets},
@@ -196,13 +187,14 @@ PyDoc_STRVAR(rlock_doc, "RLock(*, ctx=None, name=None, namespace=None, create=No
 
 static PyMethodDef rlock_methods[] = {
     {"acquire", IPS_MP_FAST(rlock_acquire), rlock_acquire_doc},
-    LOOKS,
+    IPS_MP_LOOKS,
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot rlock_slots[] = {
     {Py_tp_doc, (void *)rlock_doc},
     {Py_tp_init, (void *)rlock_init},
+    {Py_tp_dealloc, (void *)ips_cell_dealloc},
     {Py_tp_repr, (void *)rlock_repr},
     {Py_tp_methods, rlock_methods},
     {Py_tp_getset, semlock_getsets},

@@ -172,6 +172,7 @@ static PyMethodDef queue_methods[] = {
 static PyType_Slot queue_slots[] = {
     {Py_tp_doc, (void *)queue_doc},
     {Py_tp_init, (void *)queue_init},
+    {Py_tp_dealloc, (void *)ips_queue_dealloc},
     {Py_tp_methods, queue_methods},
     {0, NULL},
 };

@@ -93,7 +93,8 @@ ips_raise_not_acquired(PyObject *self, const char *what)
     ips_state *state = ips_state_of_type(Py_TYPE(self));
     if (state != NULL) {
         /* multiprocessing asserts what threading checks. */
-        bool mp = PyType_IsSubtype(Py_TYPE(self), state->mp_rlock_type);
+        bool mp = PyType_IsSubtype(Py_TYPE(self), state->mp_rlock_type)
+                  || PyType_IsSubtype(Py_TYPE(self), state->mp_condition_type);
         PyErr_Format(mp ? PyExc_AssertionError : state->errors[IPS_ORDINAL_NOTHELD],
                      "cannot %s un-acquired lock", what);
     }

@@ -42,6 +42,7 @@ typedef struct {
     PyTypeObject *mp_lock_type;
     PyTypeObject *mp_rlock_type;
     PyTypeObject *mp_event_type;
+    PyTypeObject *mp_condition_type;
     PyTypeObject *mp_queue_type;
     PyTypeObject *mp_memory_type;
     PyTypeObject *segment_type;
@@ -121,6 +122,7 @@ int ips_add_queue(PyObject *module, ips_state *state);
 int ips_add_mp_queue(PyObject *module, ips_state *state);
 int ips_add_mp_lock(PyObject *module, ips_state *state);
 int ips_add_mp_event(PyObject *module, ips_state *state);
+int ips_add_mp_condition(PyObject *module, ips_state *state);
 int ips_add_mp_memory(PyObject *module, ips_state *state);
 int ips_add_segment(PyObject *module, ips_state *state);
 int ips_add_map(PyObject *module, ips_state *state);

@@ -29,6 +29,9 @@ class _Ours:
     def RLock(self):
         return synchronize.RLock()
 
+    def Condition(self, lock=None):
+        return synchronize.Condition(lock)
+
     def Event(self):
         return synchronize.Event()
 

@@ -4,11 +4,12 @@
 import threading
 from multiprocessing import process
 
+from ipcsys._core import MpCondition as Condition
 from ipcsys._core import MpEvent as Event
 from ipcsys._core import MpLock as Lock
 from ipcsys._core import MpRLock as RLock
 
-__all__ = ["Event", "Lock", "RLock"]
+__all__ = ["Condition", "Event", "Lock", "RLock"]
 
 
 def _holder(lock):
@@ -24,6 +25,11 @@ def lock_text(lock):
     """The repr of a Lock."""
     holder = "closed" if lock.closed else _holder(lock)
     return f"<{type(lock).__name__}(owner={holder})>"
+
+
+def own_rlock_text(condition):
+    """The repr of the lock that a Condition has with it."""
+    return rlock_text(condition, "RLock")
 
 
 def rlock_text(lock, kind=None):
