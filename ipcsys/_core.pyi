@@ -460,6 +460,21 @@ class MpCondition(Condition):
     def _is_zero(self) -> bool: ...
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool: ...
 
+class MpBarrier(Barrier):
+    def __init__(
+        self,
+        parties: int | None = None,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: Any = None,
+        name: str | None = None,
+        namespace: str | None = None,
+        create: _Create = None,
+        cleanup: _Cleanup = None,
+        segment: Segment | None = None,
+    ) -> None: ...
+
 class MpEvent(Event):
     def __init__(
         self,

@@ -3,7 +3,7 @@
 
     queues        Queue, JoinableQueue, SimpleQueue
     sharedctypes  Value, Array, RawValue, RawArray
-    synchronize   Lock, RLock, Condition, Event
+    synchronize   Lock, RLock, Condition, Event, Barrier
     contexts      get_context
     pickling      the pickler of what is put into a queue
 
@@ -19,10 +19,11 @@ import multiprocessing
 from ipcsys.mp.contexts import get_context
 from ipcsys.mp.queues import JoinableQueue, Queue, SimpleQueue
 from ipcsys.mp.sharedctypes import Array, Memory, RawArray, RawValue, Value
-from ipcsys.mp.synchronize import Condition, Event, Lock, RLock
+from ipcsys.mp.synchronize import Barrier, Condition, Event, Lock, RLock
 
 _OURS = [
     "Array",
+    "Barrier",
     "Condition",
     "Event",
     "JoinableQueue",

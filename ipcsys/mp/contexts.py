@@ -32,6 +32,9 @@ class _Ours:
     def Condition(self, lock=None):
         return synchronize.Condition(lock)
 
+    def Barrier(self, parties, action=None, timeout=None):
+        return synchronize.Barrier(parties, action, timeout)
+
     def Event(self):
         return synchronize.Event()
 

@@ -4,12 +4,13 @@
 import threading
 from multiprocessing import process
 
+from ipcsys._core import MpBarrier as Barrier
 from ipcsys._core import MpCondition as Condition
 from ipcsys._core import MpEvent as Event
 from ipcsys._core import MpLock as Lock
 from ipcsys._core import MpRLock as RLock
 
-__all__ = ["Condition", "Event", "Lock", "RLock"]
+__all__ = ["Barrier", "Condition", "Event", "Lock", "RLock"]
 
 
 def _holder(lock):

@@ -15,7 +15,8 @@ import test._test_multiprocessing as suites
 from ipcsys import mp
 
 SUITES = [
-    "_TestLock", "_TestCondition", "_TestEvent", "_TestQueue", "TestSimpleQueue", "_TestValue", "_TestArray",
+    "_TestLock", "_TestCondition", "_TestEvent", "_TestBarrier", "_TestQueue",
+    "TestSimpleQueue", "_TestValue", "_TestArray",
 ]  # fmt: skip
 FOLDER = pathlib.Path(__file__).parent
 TYPES = [

@@ -2,11 +2,13 @@
 """ipcsys.mp in one process: multiprocessing's names, manners, exceptions and values."""
 
 import ctypes
+import functools
 import inspect
 import multiprocessing
 import multiprocessing.queues
 import pickle
 import queue
+import threading
 import time
 
 import pytest
@@ -64,8 +66,9 @@ def test_an_unknown_start_method_is_refused_as_by_multiprocessing():
         mp.get_context("teleport")
 
 
-@pytest.mark.parametrize("name", ["Queue", "JoinableQueue", "SimpleQueue", "Value", "Array",
-                                  "RawValue", "RawArray"])  # fmt: skip
+@pytest.mark.parametrize("name", ["Lock", "RLock", "Condition", "Event", "Barrier", "Queue",
+                                  "JoinableQueue", "SimpleQueue", "Value", "Array", "RawValue",
+                                  "RawArray"])  # fmt: skip
 def test_a_context_method_has_the_signature_of_multiprocessings(name):
     ours = inspect.signature(getattr(mp.get_context("fork"), name))
     assert str(ours) == str(inspect.signature(getattr(multiprocessing, name)))
@@ -186,6 +189,134 @@ def test_connections_and_sockets_travel_through_a_queue():
     for end in (ours, theirs, arrived):
         end.close()
     multiprocessing.resource_sharer.stop()
+
+
+# --- locks --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [mp.Lock, mp.RLock, mp.Condition])
+def test_acquire_has_multiprocessings_rules(kind):
+    lock = kind()
+    assert lock.acquire(False, 5) is True
+    found = []
+
+    def elsewhere():
+        for given in [{"block": False}, {"block": False, "timeout": 9}, {"timeout": -3},
+                      {"timeout": 0}, {"block": True, "timeout": 0.01}]:  # fmt: skip
+            found.append(lock.acquire(**given))
+        with pytest.raises(TypeError):
+            lock.acquire(blocking=False)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert found == [False] * 5
+    lock.release()
+    with lock as taken:
+        assert taken is True
+
+
+def test_releasing_what_is_not_held_raises_as_multiprocessing_does():
+    with pytest.raises(ValueError, match="released too many times"):
+        mp.Lock().release()
+    with pytest.raises(AssertionError):
+        mp.RLock().release()
+    condition = mp.Condition()
+    for call in (condition.wait, condition.notify, condition.notify_all, condition.release):
+        with pytest.raises(AssertionError):
+            call()
+
+
+def test_any_thread_may_release_a_lock():
+    lock = mp.Lock()
+    lock.acquire()
+    thread = threading.Thread(target=lock.release)
+    thread.start()
+    thread.join()
+    assert lock.acquire(False)
+
+
+def in_thread(function, name):
+    thread = threading.Thread(target=function, name=name)
+    thread.start()
+    thread.join()
+
+
+def test_a_lock_names_its_holder():
+    lock, said = mp.Lock(), []
+    assert repr(lock) == "<Lock(owner=None)>"
+    with lock:
+        assert repr(lock) == "<Lock(owner=MainProcess)>"
+        in_thread(lambda: said.append(repr(lock)), "T1")
+    in_thread(lambda: lock.acquire() and said.append(repr(lock)), "T1")
+    assert said == ["<Lock(owner=SomeOtherThread)>", "<Lock(owner=MainProcess|T1)>"]
+    lock.close()
+    assert repr(lock) == "<Lock(owner=closed)>"
+
+
+def test_an_rlock_names_its_holder_and_depth():
+    lock, said = mp.RLock(), []
+    assert repr(lock) == "<RLock(None, 0)>"
+    with lock, lock:
+        assert repr(lock) == "<RLock(MainProcess, 2)>"
+        in_thread(lambda: said.append(repr(lock)), "T1")
+    assert said == ["<RLock(SomeOtherThread, nonzero)>"]
+    condition = mp.Condition()
+    assert repr(condition) == "<Condition(<RLock(None, 0)>, 0)>"
+    with condition:
+        assert repr(condition) == "<Condition(<RLock(MainProcess, 1)>, 0)>"
+    assert repr(mp.Condition(mp.Lock())) == "<Condition(<Lock(owner=None)>, 0)>"
+
+
+@pytest.mark.parametrize("lock", [mp.Lock, mp.RLock, lambda: None])
+def test_a_condition_waits_with_any_lock_of_ours(lock):
+    condition, items = mp.Condition(lock()), []
+
+    def produce():
+        with condition:
+            items.append("item")
+            condition.notify()
+
+    with condition:
+        assert condition.wait(0.01) is False
+        thread = threading.Thread(target=produce)
+        thread.start()
+        assert condition.wait_for(lambda: items, 10) == ["item"]
+    thread.join()
+
+
+def test_an_event_shows_itself_as_multiprocessings():
+    event = mp.Event()
+    assert repr(event) == f"<Event at {id(event):#x} unset>"
+    event.set()
+    assert repr(event) == f"<Event at {id(event):#x} set>" and event.wait(-1) is True
+
+
+def test_a_barrier_is_threadings():
+    barrier = mp.Barrier(1, action=None, timeout=5)
+    assert barrier.wait() == 0 and barrier.parties == 1 and barrier.n_waiting == 0
+    barrier.abort()
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.wait()
+
+
+@pytest.mark.parametrize("kind", [mp.Lock, mp.RLock, mp.Condition, mp.Event, mp.Queue,
+                                  functools.partial(mp.Barrier, 2)])  # fmt: skip
+def test_ctx_is_accepted_and_a_pickle_is_the_same_object(kind):
+    first = kind(ctx=mp.get_context("spawn"))
+    twin = pickle.loads(pickle.dumps(first))
+    assert type(twin) is type(first)
+    with pytest.raises(TypeError):
+        kind(contex=None)
+
+
+def test_multiprocessings_own_code_can_look_inside_a_lock():
+    lock = mp.Lock()
+    assert lock._semlock is lock and not lock._semlock._is_mine()
+    with lock:
+        assert lock._is_mine() and lock._is_zero() and lock._get_value() == 0
+        assert lock._count() == 1
+    assert lock._get_value() == 1 and lock._count() == 0
 
 
 # --- values -------------------------------------------------------------------
