@@ -60,9 +60,10 @@ def test_objects_reach_the_workers_of_a_pool_as_initargs(context):
     total, box = context.Value("i", 0), context.Queue()
     with context.Pool(2, mp_children.keep_positionally, (total, box)) as pool:
         assert pool.map(mp_children.add_and_put, range(20)) == [n * n for n in range(20)]
+        pool.close()
+        pool.join()  # else a worker may be terminated before it took what it was sent
     assert total.value == 190
     assert sorted(box.get(timeout=SOON)[1] for _ in range(20)) == list(range(20))
-    pool.join()
 
 
 def test_objects_reach_the_workers_of_a_pool_as_arguments(context):
@@ -70,8 +71,9 @@ def test_objects_reach_the_workers_of_a_pool_as_arguments(context):
     box = context.Queue()
     with context.Pool(2) as pool:
         pool.starmap(mp_children.put_squares, [(box, [1, 2]), (box, [3])])
+        pool.close()
+        pool.join()
     assert sorted(box.get(timeout=SOON) for _ in range(3)) == [1, 4, 9]
-    pool.join()
 
 
 def test_objects_reach_the_workers_of_an_executor(context):
