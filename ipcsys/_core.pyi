@@ -460,6 +460,46 @@ class MpCondition(Condition):
     def _is_zero(self) -> bool: ...
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool: ...
 
+class MpSemaphore(Semaphore):
+    def __init__(
+        self,
+        value: int = 1,
+        *,
+        ctx: Any = None,
+        owned: bool = True,
+        name: str | None = None,
+        namespace: str | None = None,
+        create: _Create = None,
+        cleanup: _Cleanup = None,
+        segment: Segment | None = None,
+    ) -> None: ...
+    @property
+    def _semlock(self) -> Self: ...
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool: ...
+    def get_value(self) -> int: ...
+    def _get_value(self) -> int: ...
+    def _is_zero(self) -> bool: ...
+
+class MpBoundedSemaphore(BoundedSemaphore):
+    def __init__(
+        self,
+        value: int = 1,
+        *,
+        ctx: Any = None,
+        owned: bool = True,
+        name: str | None = None,
+        namespace: str | None = None,
+        create: _Create = None,
+        cleanup: _Cleanup = None,
+        segment: Segment | None = None,
+    ) -> None: ...
+    @property
+    def _semlock(self) -> Self: ...
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool: ...
+    def get_value(self) -> int: ...
+    def _get_value(self) -> int: ...
+    def _is_zero(self) -> bool: ...
+
 class MpBarrier(Barrier):
     def __init__(
         self,

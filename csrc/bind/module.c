@@ -33,6 +33,7 @@ core_exec(PyObject *module)
         ips_add_mp_lock,
         ips_add_mp_event,
         ips_add_mp_condition,
+        ips_add_mp_semaphore,
         ips_add_mp_barrier,
         ips_add_mp_memory,
         ips_add_desk,

@@ -44,6 +44,8 @@ typedef struct {
     PyTypeObject *mp_event_type;
     PyTypeObject *mp_condition_type;
     PyTypeObject *mp_barrier_type;
+    PyTypeObject *mp_semaphore_type;
+    PyTypeObject *mp_bounded_semaphore_type;
     PyTypeObject *mp_queue_type;
     PyTypeObject *mp_memory_type;
     PyTypeObject *segment_type;
@@ -124,6 +126,7 @@ int ips_add_mp_queue(PyObject *module, ips_state *state);
 int ips_add_mp_lock(PyObject *module, ips_state *state);
 int ips_add_mp_event(PyObject *module, ips_state *state);
 int ips_add_mp_condition(PyObject *module, ips_state *state);
+int ips_add_mp_semaphore(PyObject *module, ips_state *state);
 int ips_add_mp_barrier(PyObject *module, ips_state *state);
 int ips_add_mp_memory(PyObject *module, ips_state *state);
 int ips_add_segment(PyObject *module, ips_state *state);

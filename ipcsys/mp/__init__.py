@@ -3,7 +3,8 @@
 
     queues        Queue, JoinableQueue, SimpleQueue
     sharedctypes  Value, Array, RawValue, RawArray
-    synchronize   Lock, RLock, Condition, Event, Barrier
+    synchronize   Lock, RLock, Semaphore, BoundedSemaphore, Condition, Event,
+                  Barrier
     contexts      get_context
     pickling      the pickler of what is put into a queue
 
@@ -19,11 +20,20 @@ import multiprocessing
 from ipcsys.mp.contexts import get_context
 from ipcsys.mp.queues import JoinableQueue, Queue, SimpleQueue
 from ipcsys.mp.sharedctypes import Array, Memory, RawArray, RawValue, Value
-from ipcsys.mp.synchronize import Barrier, Condition, Event, Lock, RLock
+from ipcsys.mp.synchronize import (
+    Barrier,
+    BoundedSemaphore,
+    Condition,
+    Event,
+    Lock,
+    RLock,
+    Semaphore,
+)
 
 _OURS = [
     "Array",
     "Barrier",
+    "BoundedSemaphore",
     "Condition",
     "Event",
     "JoinableQueue",
@@ -33,6 +43,7 @@ _OURS = [
     "RLock",
     "RawArray",
     "RawValue",
+    "Semaphore",
     "SimpleQueue",
     "Value",
     "get_context",

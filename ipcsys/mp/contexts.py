@@ -29,6 +29,12 @@ class _Ours:
     def RLock(self):
         return synchronize.RLock()
 
+    def Semaphore(self, value=1):
+        return synchronize.Semaphore(value)
+
+    def BoundedSemaphore(self, value=1):
+        return synchronize.BoundedSemaphore(value)
+
     def Condition(self, lock=None):
         return synchronize.Condition(lock)
 

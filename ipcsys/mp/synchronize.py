@@ -5,12 +5,22 @@ import threading
 from multiprocessing import process
 
 from ipcsys._core import MpBarrier as Barrier
+from ipcsys._core import MpBoundedSemaphore as BoundedSemaphore
 from ipcsys._core import MpCondition as Condition
 from ipcsys._core import MpEvent as Event
 from ipcsys._core import MpLock as Lock
 from ipcsys._core import MpRLock as RLock
+from ipcsys._core import MpSemaphore as Semaphore
 
-__all__ = ["Barrier", "Condition", "Event", "Lock", "RLock"]
+__all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "Lock",
+    "RLock",
+    "Semaphore",
+]
 
 
 def _holder(lock):

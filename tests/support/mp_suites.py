@@ -15,7 +15,7 @@ import test._test_multiprocessing as suites
 from ipcsys import mp
 
 SUITES = [
-    "_TestLock", "_TestCondition", "_TestEvent", "_TestBarrier", "_TestQueue",
+    "_TestLock", "_TestSemaphore", "_TestCondition", "_TestEvent", "_TestBarrier", "_TestQueue",
     "TestSimpleQueue", "_TestValue", "_TestArray",
 ]  # fmt: skip
 FOLDER = pathlib.Path(__file__).parent

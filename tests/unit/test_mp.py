@@ -66,8 +66,8 @@ def test_an_unknown_start_method_is_refused_as_by_multiprocessing():
         mp.get_context("teleport")
 
 
-@pytest.mark.parametrize("name", ["Lock", "RLock", "Condition", "Event", "Barrier", "Queue",
-                                  "JoinableQueue", "SimpleQueue", "Value", "Array", "RawValue",
+@pytest.mark.parametrize("name", ["Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition",
+                                  "Event", "Barrier", "Queue", "JoinableQueue", "SimpleQueue", "Value", "Array", "RawValue",
                                   "RawArray"])  # fmt: skip
 def test_a_context_method_has_the_signature_of_multiprocessings(name):
     ours = inspect.signature(getattr(mp.get_context("fork"), name))
@@ -194,7 +194,7 @@ def test_connections_and_sockets_travel_through_a_queue():
 # --- locks --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [mp.Lock, mp.RLock, mp.Condition])
+@pytest.mark.parametrize("kind", [mp.Lock, mp.RLock, mp.Condition, mp.Semaphore])
 def test_acquire_has_multiprocessings_rules(kind):
     lock = kind()
     assert lock.acquire(False, 5) is True
@@ -225,6 +225,23 @@ def test_releasing_what_is_not_held_raises_as_multiprocessing_does():
     for call in (condition.wait, condition.notify, condition.notify_all, condition.release):
         with pytest.raises(AssertionError):
             call()
+
+
+def test_semaphores_show_and_bound_their_value():
+    free, bounded = mp.Semaphore(2), mp.BoundedSemaphore(2)
+    assert repr(free) == "<Semaphore(value=2)>"
+    assert repr(bounded) == "<BoundedSemaphore(value=2, maxvalue=2)>"
+    with free, bounded:
+        assert free.get_value() == bounded.get_value() == 1 and not free._semlock._is_zero()
+    free.release()
+    assert free.get_value() == 3
+    with pytest.raises(ValueError, match="released too many times"):
+        bounded.release()
+    assert mp.Semaphore(0)._is_zero() and mp.Semaphore(0).acquire(timeout=-1) is False
+    with pytest.raises(ValueError):
+        mp.Semaphore(-1)
+    free.close()
+    assert repr(free) == "<Semaphore(closed)>"
 
 
 def test_any_thread_may_release_a_lock():
@@ -300,7 +317,7 @@ def test_a_barrier_is_threadings():
         barrier.wait()
 
 
-@pytest.mark.parametrize("kind", [mp.Lock, mp.RLock, mp.Condition, mp.Event, mp.Queue,
+@pytest.mark.parametrize("kind", [mp.Lock, mp.RLock, mp.Condition, mp.Event, mp.Queue, mp.Semaphore,
                                   functools.partial(mp.Barrier, 2)])  # fmt: skip
 def test_ctx_is_accepted_and_a_pickle_is_the_same_object(kind):
     first = kind(ctx=mp.get_context("spawn"))
