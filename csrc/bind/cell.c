@@ -218,6 +218,16 @@ ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs, enum ips_
     return ips_cell_object_open(self, &where, type, NULL);
 }
 
+PyObject *
+ips_cell_object_of(PyTypeObject *type, const ips_cell *cell)
+{
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL) {
+        adopt((ips_cell_object *)self, cell);
+    }
+    return self;
+}
+
 /* --- closing ------------------------------------------------------------- */
 
 static void
@@ -391,6 +401,10 @@ pickled_arguments(ips_cell_object *self, ips_state *state)
 {
     if (self->place != NULL) {
         return ips_home_pickled(state, &self->place->home);
+    }
+    if (ips_cell_is_borrowed(&self->cell)) {
+        return PyErr_Format(PyExc_TypeError, "this %s belongs to another object: pickle that and "
+                            "take its lock there", Py_TYPE(self)->tp_name);
     }
     ticketing job = {.cell = &self->cell};
     int status = pickled_text(self, &job);

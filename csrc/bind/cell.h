@@ -72,6 +72,10 @@ int ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs,
 int ips_cell_object_open(ips_cell_object *self, const ips_container_where *where,
                          enum ips_cell_type type, const uint64_t words[IPS_CELL_WORDS]);
 
+/* A handle of `type` on a cell that lies in another object's file, which it holds
+ * from now on; NULL with an exception set: then the caller still does. */
+PyObject *ips_cell_object_of(PyTypeObject *type, const ips_cell *cell);
+
 /* Count this thread in, so that the cell stays while it works without the
  * GIL: false with Closed raised.  Then leave() once, with the GIL. */
 bool ips_cell_enter(ips_cell_object *self);

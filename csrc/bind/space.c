@@ -199,6 +199,7 @@ kind_name(const named_facts *object)
     case IPS_KIND_SEGMENT: return "segment";
     case IPS_KIND_QUEUE: return "queue";
     case IPS_KIND_MEMORY: return "memory";
+    case IPS_KIND_ARRAY: return "array";
     default: return "unknown";
     }
 }

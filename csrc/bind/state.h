@@ -54,6 +54,7 @@ typedef struct {
     PyTypeObject *editing_type;
     PyTypeObject *deque_type;
     PyTypeObject *vector_type;
+    PyTypeObject *array_type;
     PyTypeObject *atomic_int_type;
     PyTypeObject *message_type;
     PyTypeObject *desk_type;
@@ -133,6 +134,7 @@ int ips_add_segment(PyObject *module, ips_state *state);
 int ips_add_map(PyObject *module, ips_state *state);
 int ips_add_deque(PyObject *module, ips_state *state);
 int ips_add_vector(PyObject *module, ips_state *state);
+int ips_add_array(PyObject *module, ips_state *state);
 int ips_add_atomic_int(PyObject *module, ips_state *state);
 int ips_add_desk(PyObject *module, ips_state *state);
 int ips_add_measure(PyObject *module, ips_state *state);

@@ -165,3 +165,10 @@ ips_cell_identity(const ips_cell *cell)
 {
     return ((const ips_header_shm *)cell->object->base)->identity;
 }
+
+bool
+ips_cell_is_borrowed(const ips_cell *cell)
+{
+    return cell->object != NULL &&
+           ((const ips_header_shm *)(const void *)cell->object->base)->kind != IPS_KIND_CELL;
+}

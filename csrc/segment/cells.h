@@ -145,6 +145,9 @@ IPS_MUST_CHECK int ips_cell_ticket(const ips_cell *cell, int64_t deadline,
 IPS_MUST_CHECK int ips_cell_redeem(ips_space *space, const char *ticket, enum ips_cell_type type,
                                    int64_t deadline, ips_cell *out);
 
+/* Does it lie in a file that is another object's? */
+bool ips_cell_is_borrowed(const ips_cell *cell);
+
 /* Give up a handle.  Never waits, never fails; forgets the cell. */
 void ips_cell_release(ips_cell *cell);
 

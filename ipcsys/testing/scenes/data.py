@@ -2,6 +2,7 @@
 """Maps, deques and numbers that stand alone by name."""
 
 import ipcsys
+import ipcsys.dtypes  # noqa: F401 - imported before anything is stepped through
 from ipcsys.testing.sweeping import Scene
 
 
@@ -242,3 +243,62 @@ class AtomicExchange(_Number):
 
     def operation(self):
         return self.object.compare_exchange, 40, 7
+
+
+class _Array(Scene):
+    """Its items are the user's: what has to be sound is the file and the lock."""
+
+    def make(self):
+        return ipcsys.SharedArray(self.tag, (3, 5), "d")
+
+    def create(self):
+        self.make().close()
+
+    def attach(self):
+        """Each look opens it anew."""
+
+    def verify(self, first, finished):
+        with self.make() as array:
+            with array.lock:
+                view = memoryview(array)
+                assert view.shape == (3, 5)
+                view[2, 4] = 1.5
+                assert view[2, 4] == 1.5
+                view.release()
+        return "after"
+
+    def remove(self):
+        ipcsys.SharedArray.remove(self.tag)
+
+
+class ArrayOpen(_Array):
+    name = "array.open"
+    monotone = False  # system calls that differ from run to run
+
+    def operation(self):
+        return (self.make,)
+
+
+class ArrayCreate(ArrayOpen):
+    name = "array.create"
+
+    def create(self):
+        """Nothing is there."""
+
+
+class ArrayLock(_Array):
+    name = "array.lock"
+
+    def create(self):
+        self.array = self.make()
+        self.lock = self.array.lock
+
+    def operation(self):
+        return (self.lock.acquire,)
+
+    def verify(self, first, finished):
+        self.array.close()
+        self.lock.close()
+        return super().verify(first, finished)
+
+    attach = create

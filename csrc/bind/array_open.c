@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making, opening and pickling a SharedArray. */
+#include "bind/array.h"
+
+#include <string.h>
+
+/* --- arguments ------------------------------------------------------------ */
+
+static int
+length_of(PyObject *number, uint64_t *out)
+{
+    Py_ssize_t length = PyNumber_AsSsize_t(number, PyExc_OverflowError);
+    if (length == -1 && PyErr_Occurred() != NULL) {
+        return -1;
+    }
+    if (length < 0) {
+        PyErr_SetString(PyExc_ValueError, "negative dimensions are not allowed");
+        return -1;
+    }
+    *out = (uint64_t)length;
+    return 0;
+}
+
+static int
+shape_of(PyObject *shape, ips_array_kind *kind)
+{
+    if (PyIndex_Check(shape)) {
+        kind->ndim = 1;
+        return length_of(shape, &kind->shape[0]);
+    }
+    PyObject *row = PySequence_Tuple(shape);
+    if (row == NULL) {
+        return -1;
+    }
+    int status = 0;
+    if (PyTuple_GET_SIZE(row) > IPS_ARRAY_DIMENSIONS) {
+        PyErr_Format(PyExc_ValueError, "at most %d dimensions, not %zd", IPS_ARRAY_DIMENSIONS,
+            PyTuple_GET_SIZE(row));
+        status = -1;
+    }
+    for (Py_ssize_t i = 0; status == 0 && i < PyTuple_GET_SIZE(row); i++) {
+        status = length_of(PyTuple_GET_ITEM(row, i), &kind->shape[i]);
+        kind->ndim++;
+    }
+    Py_DECREF(row);
+    return status;
+}
+
+static int
+order_of(PyObject *order, char *out)
+{
+    *out = 'C';
+    if (order == NULL || order == Py_None) {
+        return 0;
+    }
+    if (PyUnicode_Check(order) && (PyUnicode_CompareWithASCIIString(order, "C") == 0 ||
+                                      PyUnicode_CompareWithASCIIString(order, "F") == 0)) {
+        *out = (char)PyUnicode_READ_CHAR(order, 0);
+        return 0;
+    }
+    PyErr_Format(PyExc_ValueError, "order must be 'C' or 'F', not %R", order);
+    return -1;
+}
+
+/* (text, format, itemsize) from ipcsys/dtypes.py. */
+static int
+dtype_of(PyObject *dtype, ips_array_kind *kind)
+{
+    PyObject *module = PyImport_ImportModule("ipcsys.dtypes");
+    PyObject *facts = module == NULL ? NULL : PyObject_CallMethod(module, "describe", "O", dtype);
+    const char *text, *format;
+    Py_ssize_t text_size, format_size, itemsize;
+    int status = -1;
+    if (facts != NULL && PyArg_ParseTuple(facts, "s#s#n:describe", &text, &text_size, &format,
+                             &format_size, &itemsize)) {
+        if (text_size + format_size > IPS_ARRAY_TEXT || itemsize < 1 || itemsize > INT32_MAX ||
+            strlen(text) != (size_t)text_size || strlen(format) != (size_t)format_size) {
+            PyErr_Format(PyExc_ValueError, "dtype %R is too large, or empty, for a SharedArray",
+                dtype);
+        } else {
+            memcpy(kind->dtype, text, (size_t)text_size + 1);
+            memcpy(kind->format, format, (size_t)format_size + 1);
+            kind->itemsize = (uint32_t)itemsize;
+            status = 0;
+        }
+    }
+    Py_XDECREF(facts);
+    Py_XDECREF(module);
+    return status;
+}
+
+/* --- opening -------------------------------------------------------------- */
+
+typedef struct {
+    PyObject *name, *shape, *dtype, *order, *namespace_, *create, *cleanup;
+    int readonly;
+} arguments;
+
+static bool
+is_given(PyObject *argument)
+{
+    return argument != NULL && argument != Py_None;
+}
+
+/* An array that was there agrees with what was asked for?  0, or -1 with
+ * MismatchError set that names both. */
+static int
+agree(ips_state *state, const arguments *asked, const ips_array_kind *wanted,
+    const ips_array_kind *found)
+{
+    if (is_given(asked->dtype) && strcmp(wanted->dtype, found->dtype) != 0) {
+        (void)ips_raise_text(state, IPS_EMISMATCH, "the array has dtype %.200s, not %.200s",
+            found->dtype, wanted->dtype);
+        return -1;
+    }
+    if (is_given(asked->order) && wanted->order != found->order) {
+        (void)ips_raise_text(state, IPS_EMISMATCH, "the array has order '%c', not '%c'",
+            found->order, wanted->order);
+        return -1;
+    }
+    if (is_given(asked->shape) &&
+        (wanted->ndim != found->ndim ||
+            memcmp(wanted->shape, found->shape, found->ndim * sizeof found->shape[0]) != 0)) {
+        (void)ips_raise_text(state, IPS_EMISMATCH, "the array has another shape: %u dimensions, "
+            "the first of %llu items", found->ndim,
+            found->ndim == 0 ? 1 : (unsigned long long)found->shape[0]);
+        return -1;
+    }
+    return 0;
+}
+
+/* The file becomes the object's. */
+static void
+adopt(ips_array_object *self, ips_object *object, ips_array_kind *kind)
+{
+    self->object = object;
+    self->kind = kind;
+    Py_ssize_t stride = kind->itemsize;
+    for (uint32_t i = 0; i < kind->ndim; i++) {
+        uint32_t at = kind->order == 'F' ? i : kind->ndim - 1 - i;
+        self->shape[at] = (Py_ssize_t)kind->shape[at];
+        self->strides[at] = stride;
+        stride *= kind->shape[at] == 0 ? 1 : self->shape[at];
+    }
+}
+
+static int
+open_array(ips_array_object *self, ips_state *state, const arguments *asked, ips_array_kind *kind)
+{
+    ips_options options;
+    ips_object *object;
+    bool created;
+    const ips_array_kind wanted = *kind;
+    if (ips_options_of(state, asked->name, asked->namespace_, asked->create, asked->cleanup,
+            &options) < 0) {
+        return -1;
+    }
+    if (!is_given(asked->shape) && options.mode != IPS_OPEN_ONLY) {
+        if (options.name == NULL || options.mode != IPS_OPEN_OR_CREATE) {
+            PyErr_SetString(PyExc_TypeError, "a shape is needed to make a SharedArray");
+            return -1;
+        }
+        options.mode = IPS_OPEN_ONLY;
+    }
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ips_array_open(options.space, options.name, options.mode, options.cleanup_last, kind,
+        &object, &created);
+    Py_END_ALLOW_THREADS
+    if (status < 0) {
+        (void)ips_raise(state, status);
+        return -1;
+    }
+    if (!created && agree(state, asked, &wanted, kind) < 0) {
+        ips_object_release(object);
+        return -1;
+    }
+    adopt(self, object, kind);
+    return 0;
+}
+
+int
+ips_array_object_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"name", "shape", "dtype", "order", "namespace", "create", "cleanup",
+        "readonly", NULL};
+    ips_array_object *self = (ips_array_object *)object;
+    ips_state *state = ips_state_of_type(Py_TYPE(object));
+    arguments asked = {0};
+    if (state == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "|OOOO$OOOp:SharedArray", names, &asked.name,
+            &asked.shape, &asked.dtype, &asked.order, &asked.namespace_, &asked.create,
+            &asked.cleanup, &asked.readonly)) {
+        return -1;
+    }
+    if (self->object != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: make another object");
+        return -1;
+    }
+    ips_array_kind *kind = PyMem_Calloc(1, sizeof *kind);
+    if (kind == NULL) {
+        (void)PyErr_NoMemory();
+        return -1;
+    }
+    int status = dtype_of(asked.dtype == NULL ? Py_None : asked.dtype, kind);
+    status = status < 0 ? status : order_of(asked.order, &kind->order);
+    status = status < 0 || !is_given(asked.shape) ? status : shape_of(asked.shape, kind);
+    if (status == 0 && ips_array_measure(kind) < 0) {
+        (void)ips_raise(state, IPS_ETOOBIG);
+        status = -1;
+    }
+    status = status < 0 ? status : open_array(self, state, &asked, kind);
+    if (status < 0) {
+        PyMem_Free(kind);
+        return -1;
+    }
+    self->readonly = asked.readonly != 0;
+    return 0;
+}
+
+/* --- pickling ------------------------------------------------------------- */
+
+static const uint8_t *
+identity_of(const ips_object *object)
+{
+    return ((const ips_header_shm *)(const void *)object->base)->identity;
+}
+
+PyObject *
+ips_array_object_reduce(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_array_object *self = (ips_array_object *)object;
+    ips_state *state = ips_array_object_check(self) < 0 ? NULL : ips_state_of_type(Py_TYPE(object));
+    char ticket[IPS_TICKET_MAX] = "";
+    if (state == NULL) {
+        return NULL;
+    }
+    const ips_object *file = self->object;
+    int status = file->named ? 0 : ips_object_ticket(self->object, ticket);
+    if (status < 0) {
+        return ips_raise(state, status);
+    }
+    PyObject *restore = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
+    PyObject *folder = PyUnicode_DecodeFSDefault(ips_space_folder(file->space));
+    PyObject *dict = ips_cell_own_dict(object);
+    PyObject *result = restore == NULL || folder == NULL || dict == NULL ? NULL
+        : Py_BuildValue("O(Ozy#sO)O", restore, folder, file->named ? file->name : NULL,
+              (const char *)identity_of(file), (Py_ssize_t)16, ticket,
+              self->readonly ? Py_True : Py_False, dict);
+    Py_XDECREF(restore);
+    Py_XDECREF(folder);
+    Py_XDECREF(dict);
+    return result;
+}
+
+typedef struct {
+    const char *folder, *name, *ticket;
+    const char *identity;
+    ips_array_kind *kind;
+    ips_object *object;
+} restoring;
+
+static int
+restore(restoring *job)
+{
+    ips_space *space;
+    int status = ips_space_join(job->folder, &space);
+    if (status < 0) {
+        return status;
+    }
+    return job->name == NULL
+        ? ips_array_redeem(space, job->ticket, job->kind, &job->object)
+        : ips_array_reopen(space, job->name, (const uint8_t *)job->identity, job->kind,
+              &job->object);
+}
+
+PyObject *
+ips_array_object_restore(PyObject *type, PyObject *args)
+{
+    PyObject *path;
+    restoring job = {0};
+    Py_ssize_t identity_size;
+    int readonly;
+    ips_state *state = ips_state_of_type((PyTypeObject *)type);
+    if (state == NULL ||
+        !PyArg_ParseTuple(args, "O&zy#sp:_restore", PyUnicode_FSConverter, &path, &job.name,
+            &job.identity, &identity_size, &job.ticket, &readonly)) {
+        return NULL;
+    }
+    job.folder = PyBytes_AS_STRING(path);
+    job.kind = PyMem_Calloc(1, sizeof *job.kind);
+    PyObject *self = job.kind == NULL ? PyErr_NoMemory()
+                                      : ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
+    int status = identity_size == 16 ? IPS_OK : ips_fail(IPS_EFORMAT, "not a pickled handle");
+    if (self != NULL && status == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        status = restore(&job);
+        Py_END_ALLOW_THREADS
+    }
+    Py_DECREF(path);
+    if (self != NULL && status < 0) {
+        (void)ips_raise(state, status);
+        Py_CLEAR(self);
+    }
+    if (self == NULL) {
+        PyMem_Free(job.kind);
+        return NULL;
+    }
+    adopt((ips_array_object *)self, job.object, job.kind);
+    ((ips_array_object *)self)->readonly = readonly != 0;
+    return self;
+}
