@@ -242,6 +242,52 @@ class Deque(Target):
         ipcsys.SharedDeque.remove("log")
 
 
+class Vector(Target):
+    name = "vector"
+    file = "row"
+    typecode, long = None, "y" * 60
+
+    def build(self):
+        self.vector = ipcsys.SharedVector(range(30), self.typecode, name="row")
+
+    def use(self):
+        shared = ipcsys.SharedVector(name="row", create=False)
+        for work in (
+            lambda: shared[3:9:2],
+            lambda: shared.append(1),
+            lambda: shared.insert(2, self.long),
+            shared.reverse,
+            shared.check,
+            lambda: shared.sort(key=repr),
+            lambda: shared.__delitem__(slice(None, None, 2)),
+        ):
+            with contextlib.suppress(*ANSWERS):
+                work()
+        shared.close()
+        ipcsys.SharedVector.remove("row")
+
+
+class TypedVector(Vector):
+    name = "typed vector"
+    typecode, long = "h", 3000
+
+
+class Array(Target):
+    name = "array"
+    file = "grid"
+
+    def build(self):
+        self.array = ipcsys.SharedArray("grid", (3, 4), "i")
+
+    def use(self):
+        with ipcsys.SharedArray("grid", create=False) as array:
+            with contextlib.suppress(BufferError, ValueError), memoryview(array) as view:
+                bytes(view)  # damage may name another dtype, or one without a format
+            with contextlib.suppress(*ANSWERS):
+                array.lock.acquire(timeout=0.01)
+        ipcsys.SharedArray.remove("grid")
+
+
 class Queue(Target):
     """Small and large messages; its builder dies having got some of them."""
 

@@ -22,6 +22,7 @@ SAYS = {
     "lock_death.py": r"acquired [\d.]+ ms after the kill\nabandoned by its owner: True\n",
     "queue_basics.py": r"(\{'job': \d, 'square': \d+\}\n){3}",
     "rlock.py": r"\{'checking': 600, 'savings': 300\}\n",
+    "shared_array.py": r"\[10, 20, 30, 40\] \(4, 6\) \|u1\n",
     "shared_map.py": r"\[\('Lima', 21.0\), \('Oslo', -4.5\)\]\n",
     "shared_vector.py": (
         r"\['fan', 'lift', 'pump'\] motor\n"
