@@ -407,7 +407,7 @@ rwlock_abandoned(PyObject *object, void *unused)
     ips_rwlock_object *self = (ips_rwlock_object *)object;
     return !ips_cell_is_usable(&self->base)
                ? ips_cell_raise_closed(&self->base)
-               : PyBool_FromLong(ips_rwlock_is_abandoned(&self->lock));
+               : PyBool_FromLong(ips_rwlock_looks_abandoned(&self->lock));
 }
 
 static int

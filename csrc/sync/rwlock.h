@@ -144,6 +144,10 @@ ips_rwlock_is_abandoned(const ips_rwlock *lock)
             IPS_RWLOCK_ABANDONED) != 0;
 }
 
+/* The same for whoever looks from outside: also where the writer is dead and
+ * nobody has found out yet. */
+bool ips_rwlock_looks_abandoned(ips_rwlock *lock);
+
 /* Invariants, one line per problem; IPS_ECORRUPT if there were any. */
 IPS_MUST_CHECK int ips_rwlock_check(ips_rwlock *lock,
     void (*report)(const char *line, void *context), void *context);

@@ -6,6 +6,19 @@
 
 #include "sync/rwlock.h"
 
+/* A look from outside. */
+static uint64_t
+see64(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed); /* relaxed: news */
+}
+
+static uint32_t
+see32(const _Atomic uint32_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed); /* relaxed: news */
+}
+
 uint64_t
 ips_rwlock_readers(ips_rwlock *lock)
 {
@@ -36,17 +49,13 @@ ips_rwlock_writer(ips_rwlock *lock)
                : IPS_NOBODY;
 }
 
-/* A look from outside. */
-static uint64_t
-see64(const _Atomic uint64_t *word)
+bool
+ips_rwlock_looks_abandoned(ips_rwlock *lock)
 {
-    return atomic_load_explicit(word, memory_order_relaxed); /* relaxed: news */
-}
-
-static uint32_t
-see32(const _Atomic uint32_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed); /* relaxed: news */
+    uint64_t gate = see64(&lock->shm->gate);
+    return ips_rwlock_is_abandoned(lock) ||
+           ((gate & IPS_RWLOCK_INSIDE) != 0 &&
+            !ips_member_lives(lock->space, gate & ~IPS_OWNER_FLAGS, false));
 }
 
 typedef struct {

@@ -205,9 +205,10 @@ class Locked(Storm):
     halves differ only if the lock let two in, or its holder died between."""
 
     name = "lock"
+    kind = ipcsys.Lock
 
     def create(self):
-        self.lock = ipcsys.Lock(name=self.tag)
+        self.lock = self.kind(name=self.tag)
         path = os.path.join(_core.folder(), f".{self.tag}-counter")
         self.file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
         os.unlink(path)
@@ -216,10 +217,14 @@ class Locked(Storm):
         self.pair = Book(self.page, 0)
 
     def attach(self, role):
-        self.lock = ipcsys.Lock(name=self.tag)
+        self.lock = self.kind(name=self.tag)
 
     def work(self, role, book):
         assert self.lock.acquire(timeout=LATE), "the lock is stuck"
+        self.count(book)
+        self.lock.release()
+
+    def count(self, book):
         first, second = self.pair[0], self.pair[1]
         if first != second:
             assert self.lock.abandoned, "two were in at once"
@@ -228,22 +233,89 @@ class Locked(Storm):
         self.pair[0] = first + 1
         book[0] += 1
         self.pair[1] = first + 1
-        self.lock.release()
+
+    def is_free(self):
+        took = self.lock.acquire(timeout=1)
+        if took:
+            self.lock.release()
+        return took
 
     def settle(self, books, lives):
-        assert self.lock.acquire(timeout=1)
+        assert self.is_free(), "the lock is stuck"
         done, told = self.pair[0], sum(book[0] for book in books)
         # A worker may die between its store and its book, once in each life.
         assert told <= done <= told + lives, f"{told} were done, {done} are counted"
         assert done - self.pair[1] in (0, 1)
-        self.lock.release()
 
     def remove(self):
         os.close(self.file)
         self.pair.close()
         self.page.close()
         self.lock.close()
-        ipcsys.Lock.remove(self.tag)
+        self.kind.remove(self.tag)
+
+
+class ReadAndWritten(Locked):
+    """The same counter: some write it, one of them by upgrading, some read it and
+    see both halves alike, or are told that a writer died."""
+
+    name = "rwlock"
+    kind = ipcsys.RWLock
+
+    def work(self, role, book):
+        lock = self.lock
+        if role == 0:
+            assert lock.acquire_write(timeout=LATE), "the lock is stuck"
+            self.count(book)
+            lock.release_write()
+            return
+        assert lock.acquire_read(timeout=LATE), "the lock is stuck"
+        first, second = self.pair[0], self.pair[1]
+        assert first == second or lock.abandoned, "it was written while it was read"
+        if role == 1:
+            assert lock.upgrade(timeout=LATE), "readers do not leave"
+            assert first == self.pair[0], "another wrote before the upgrade"
+            self.count(book)
+            lock.downgrade()
+        lock.release_read()
+
+    def is_free(self):
+        took = self.lock.acquire_write(timeout=1)
+        if took:
+            self.lock.release_write()
+        return took and self.lock.readers == 0 and self.lock.check() == []
+
+
+class Meeting(Storm):
+    """Four meet at a barrier, which breaks when one dies; whoever is told mends it.
+    In each round that ended well, every index was given to one."""
+
+    name = "barrier"
+
+    def create(self):
+        self.barrier = ipcsys.Barrier(self.workers, name=self.tag)
+
+    def attach(self, role):
+        self.barrier = ipcsys.Barrier(self.workers, name=self.tag)
+
+    def work(self, role, book):
+        try:
+            index = self.barrier.wait(LATE)
+        except ipcsys.BrokenBarrierError:
+            if self.barrier.broken:
+                self.barrier.reset()
+        else:
+            book[1 + index] += 1
+            book[0] += 1
+
+    def settle(self, books, lives):
+        assert self.barrier.check() == []
+        given = [sum(book[1 + index] for book in books) for index in range(self.workers)]
+        assert max(given) - min(given) <= lives, f"so often was each index given: {given}"
+
+    def remove(self):
+        self.barrier.close()
+        ipcsys.Barrier.remove(self.tag)
 
 
 class Accounts(Storm):

@@ -14,6 +14,10 @@ from ipcsys import _core
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 SAYS = {
+    "barrier.py": (
+        r"(all are done with a phase\n){2}worker 1 heard that one is missing\n"
+        r"worker 2 heard that one is missing\nusable again: True\n"
+    ),
     "asyncio_lock.py": (
         r"in time: False\nabandoned by its owner: True\nthe loop went on: True\nfrom a task\n"
     ),
@@ -22,6 +26,7 @@ SAYS = {
     "lock_death.py": r"acquired [\d.]+ ms after the kill\nabandoned by its owner: True\n",
     "queue_basics.py": r"(\{'job': \d, 'square': \d+\}\n){3}",
     "rlock.py": r"\{'checking': 600, 'savings': 300\}\n",
+    "rwlock.py": r"whole updates only: True\nleft in the middle: True\nmended: True\n",
     "shared_array.py": r"\[10, 20, 30, 40\] \(4, 6\) \|u1\n",
     "shared_map.py": r"\[\('Lima', 21.0\), \('Oslo', -4.5\)\]\n",
     "shared_vector.py": (
