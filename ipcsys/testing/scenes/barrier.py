@@ -2,10 +2,11 @@
 """Barrier: each place in a round, and the ends that rounds come to."""
 
 import threading
+import time
 
 import ipcsys
 import ipcsys._farewell  # before anybody is stepped through its import
-from ipcsys.testing.scenes.common import die_holding, until_parked
+from ipcsys.testing.scenes.common import die_holding, state_of, until_parked
 from ipcsys.testing.sweeping import Scene
 
 SOON = 5.0
@@ -17,6 +18,16 @@ def outcome(barrier, timeout=SOON):
         return barrier.wait(timeout)
     except ipcsys.BrokenBarrierError:
         return "broken"
+
+
+def outcome_with(victim, barrier, count):
+    """The same, when so many have come or the victim is dead."""
+    limit = time.monotonic() + SOON
+    dead = False
+    while barrier.n_waiting < count and not dead and time.monotonic() < limit:
+        dead = state_of(victim) in ("", "Z", "X")
+        time.sleep(0.001)
+    return outcome(barrier, 0.1 if dead else SOON)
 
 
 class Party(threading.Thread):
@@ -64,7 +75,7 @@ class _Named(Scene):
 
 
 class WaitFirst(_Named):
-    """The victim takes its seat and waits; the survivor comes when it is parked."""
+    """The victim takes its seat and waits; the survivor comes after it."""
 
     name = "barrier.wait as the first"
 
@@ -72,8 +83,7 @@ class WaitFirst(_Named):
         return (self.barrier.wait,)
 
     def meanwhile(self, victim):
-        until_parked(victim)
-        self.got = outcome(self.barrier, 0.5)
+        self.got = outcome_with(victim, self.barrier, 1)
 
     def verify(self, first, finished):
         if first and hasattr(self, "got"):
@@ -129,8 +139,7 @@ class WaitMiddle(_Named):
 
     def meanwhile(self, victim):
         before = Party(self.barrier)
-        until_parked(victim)
-        self.got = {outcome(self.barrier, 0.5), before.result()}
+        self.got = {outcome_with(victim, self.barrier, 2), before.result()}
 
     def verify(self, first, finished):
         if hasattr(self, "got"):
