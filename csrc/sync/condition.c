@@ -122,16 +122,16 @@ oversleeps(const walk *w, uint64_t before)
            ((w->word & IPS_SEAT_NOTIFIED) != 0 || w->ticket < before);
 }
 
-/* The one with the lowest ticket of those that `wanted` wants. */
-static bool
+/* The one with the lowest ticket of those that `wanted` wants, and how many
+ * these are. */
+static uint64_t
 oldest(ips_condition c, bool (*wanted)(const walk *w, uint64_t before), walk *out)
 {
     uint64_t before = all_before(c);
-    bool found = false;
+    uint64_t found = 0;
     for (walk w = walk_from_start(c); walk_on(&w);) {
-        if (wanted(&w, before) && (!found || w.ticket < out->ticket)) {
+        if (wanted(&w, before) && (found++ == 0 || w.ticket < out->ticket)) {
             *out = w;
-            found = true;
         }
     }
     return found;
@@ -237,12 +237,21 @@ ips_condition_enter(ips_condition c, ips_seat *seat)
 
 static void give(ips_condition c);
 
+/* Was the seat notified, and does that go to another if it is not used? */
+static bool
+is_owed(ips_condition c, const ips_seat_shm *seat, uint64_t word, uint64_t ticket)
+{
+    /* relaxed: after word_of, whose swap published it. */
+    return (word & IPS_SEAT_NOTIFIED) != 0 && ticket >= all_before(c) &&
+           atomic_load_explicit(&seat->alone, memory_order_relaxed) == 0;
+}
+
 /* The owner of the seat that `w` stands at is dead: free it. */
 static void
 bury(const walk *w)
 {
     ips_owner me = ips_space_self(w->c.space);
-    bool owed = (w->word & IPS_SEAT_NOTIFIED) != 0 && w->ticket >= all_before(w->c);
+    bool owed = is_owed(w->c, w->seat, w->word, w->ticket);
     uint64_t seen = w->word;
     if (me == IPS_NOBODY || !swap_word(w->seat, &seen, me | (owed ? IPS_SEAT_NOTIFIED : 0))) {
         return;
@@ -302,13 +311,20 @@ wake_next(ips_condition c)
     }
 }
 
-/* The oldest who waits is notified; false where nobody does.  `rouse`: and
- * woken, if it sleeps. */
+/* The oldest who waits is notified, the first of `count`; false where nobody
+ * does.  `rouse`: and woken, if it sleeps. */
 static bool
-notify_oldest(ips_condition c, bool rouse)
+notify_oldest(ips_condition c, uint64_t count, bool rouse)
 {
     walk w;
-    for (uint32_t tries = 0; tries < IPS_SEATS_MOST && oldest(c, waits, &w); tries++) {
+    uint64_t waiting;
+    for (uint32_t tries = 0; tries < IPS_SEATS_MOST; tries++) {
+        waiting = oldest(c, waits, &w);
+        if (waiting == 0) {
+            return false;
+        }
+        /* relaxed: published by the swap, pairs with is_owed. */
+        atomic_store_explicit(&w.seat->alone, waiting <= count, memory_order_relaxed);
         uint64_t seen = w.word;
         uint64_t next = (seen & ~IPS_SEAT_STANDING) | IPS_SEAT_NOTIFIED;
         next = rouse ? next & ~IPS_SEAT_ASLEEP : next;
@@ -326,7 +342,7 @@ notify_oldest(ips_condition c, bool rouse)
 static void
 give(ips_condition c)
 {
-    if (notify_oldest(c, true)) {
+    if (notify_oldest(c, 1, true)) {
         tell_loops(c);
     }
 }
@@ -339,7 +355,7 @@ ips_condition_notify(ips_condition c, uint64_t count)
         ips_condition_notify_all(c);
         return;
     }
-    while (told < count && notify_oldest(c, told < WAKES)) {
+    while (told < count && notify_oldest(c, count - told, told < WAKES)) {
         told++;
     }
     if (told != 0) {
@@ -555,7 +571,7 @@ ips_condition_leave(ips_condition c, ips_seat *seat, bool used)
         return;
     }
     bool notified = is_notified(&w);
-    if (!used && seat->ticket >= all_before(c) && (word_of(w.shm) & IPS_SEAT_NOTIFIED) != 0) {
+    if (!used && is_owed(c, w.shm, word_of(w.shm), seat->ticket)) {
         give(c);
     }
     stand_up(c, seat->index, seat->owner);

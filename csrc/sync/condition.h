@@ -12,7 +12,7 @@
  *   24   lock_kind    4  enum ips_condition_lock; stored once
  *   28   reserved    36
  *   64   taken      512  a bit for each seat that may be taken
- *   576  seats           16 bytes each, as many as fit the body, 4096 at most
+ *   576  seats           24 bytes each, as many as fit the body, 4096 at most
  * ips_seat_shm
  *   0    word         8  0 free, else its owner (base/owner.h) and flags:
  *          -                    coming or leaving
@@ -22,9 +22,11 @@
  *          ASLEEP               besides either: parked on the word's low half,
  *                               and to be woken by a wake
  *   8    ticket       8
+ *   16   alone        8  1: there was nobody else to notify
  *
- * Who writes a seat's word: its owner; a notifier WAITING to NOTIFIED and, with
- * the wake that it then makes, ASLEEP away; each by compare-and-swap.  Coming:
+ * Who writes a seat's word: its owner; a notifier (after `alone`) WAITING to
+ * NOTIFIED and, with the wake that it then makes, ASLEEP away; each by
+ * compare-and-swap.  Coming:
  * word, ticket, bit, WAITING.  Leaving: flags away, bit, word 0.  So a seat
  * that waits or was notified has its bit, and a notification is given and
  * withdrawn from (at a timeout) by swaps of one word: one of them wins.
@@ -32,7 +34,8 @@
  * Death.  Of a waiter: whoever comes by puts its own id in place of the dead
  * one's, and frees the seat; was it NOTIFIED, then first the notification goes
  * to the oldest who waits, so that a second death between may double it but
- * never lose it.  (Not where a notify_all followed, which told everybody.)  A
+ * never lose it.  (Not where a notify_all followed, which told everybody, or
+ * where it was alone: as if it had never come, the notification is nobody's.)  A
  * waiter parks on its seat and on the bell of the one before it, so that is
  * heard at once where the dead had no other business; else at the bound of a
  * park.  Of a notifier: notify(1) is one swap, notify_all() one store, and the
@@ -71,6 +74,7 @@ enum ips_condition_lock { IPS_CONDITION_OWN = 1, IPS_CONDITION_GIVEN = 2 };
 typedef struct {
     _Atomic uint64_t word;
     _Atomic uint64_t ticket;
+    _Atomic uint64_t alone;
 } ips_seat_shm;
 
 typedef struct {
@@ -87,7 +91,7 @@ typedef struct {
 _Static_assert(offsetof(ips_condition_shm, changed) == 20, "byte map above");
 _Static_assert(offsetof(ips_condition_shm, taken) == 64, "byte map above");
 _Static_assert(offsetof(ips_condition_shm, seats) == 576, "byte map above");
-_Static_assert(sizeof(ips_seat_shm) == 16, "byte map above");
+_Static_assert(sizeof(ips_seat_shm) == 24, "byte map above");
 _Static_assert(sizeof(ips_condition_shm) < IPS_WIDE_FIRST, "the head has memory from the beginning");
 
 /* The condition in a body: process-local, made where it is needed. */
@@ -129,7 +133,7 @@ bool ips_condition_withdraw(ips_condition condition, const ips_seat *seat);
 
 /* Give up the seat, with the lock held again; wakes the next of many that were
  * notified.  `used` false: the notification, if there was one, goes to another
- * waiter (the caller raises and will not act on it). */
+ * waiter that there was (the caller raises and will not act on it). */
 void ips_condition_leave(ips_condition condition, ips_seat *seat, bool used);
 
 /* Notify the `count` oldest, or as many as wait.  One or two loads where nobody

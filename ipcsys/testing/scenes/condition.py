@@ -137,29 +137,29 @@ class Wait(_Shared):
 
 
 class WaitBehindTheDead(Wait):
-    """One that was notified is dead already: the victim dies taking over."""
+    """One that came before is notified, and killed: the victim dies taking over."""
 
-    name = "condition.wait after a dead one that was notified"
+    name = "condition.wait behind one that dies notified"
 
     def create(self):
         super().create()
-        pid = os.fork()
-        if pid == 0:
+        self.first = os.fork()
+        if self.first == 0:
             try:
                 with self.condition:
                     self.condition.wait()
             finally:
                 os._exit(1)
         until(lambda: waiters(self.condition) == 1)
-        with self.condition:
-            self.condition.notify()
-            time.sleep(0.002)
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
 
     def meanwhile(self, victim):
-        until(lambda: waiters(self.condition) == 1 or dead(victim))
+        until(lambda: waiters(self.condition) == 2 or dead(victim))
         self.waiting(1)
+        assert self.condition.acquire(timeout=SOON), "the lock is stuck"
+        self.condition.notify()
+        os.kill(self.first, signal.SIGKILL)
+        os.waitpid(self.first, 0)
+        self.condition.release()
         self.passed_on = self.told(victim, most=1) == 1
 
 
