@@ -318,6 +318,61 @@ class Meeting(Storm):
         ipcsys.Barrier.remove(self.tag)
 
 
+class Passed(Storm):
+    """Jobs go through a room for three of them, with two conditions on one
+    lock: workers of even role bring them, the others take them.  A notification
+    that is lost with a dead waiter, or given to one, stops everybody for good."""
+
+    name = "condition"
+    workers = 6
+    room = 3
+
+    def create(self):
+        self.page = mmap.mmap(-1, 4096)
+        self.counts = Book(self.page, 0)  # jobs brought, jobs taken
+        self.attach(0)
+
+    def attach(self, role):
+        self.lock = ipcsys.Lock(name=f"{self.tag}-lock")
+        self.some = ipcsys.Condition(self.lock, name=f"{self.tag}-some")
+        self.free = ipcsys.Condition(self.lock, name=f"{self.tag}-free")
+
+    def inside(self):
+        inside = self.counts[0] - self.counts[1]
+        assert 0 <= inside <= self.room, f"{inside} jobs are in a room for {self.room}"
+        if self.lock.abandoned:  # its holder may have died before it told anybody
+            self.some.notify_all()
+            self.free.notify_all()
+        return inside
+
+    def work(self, role, book):
+        with self.lock:
+            if role % 2 == 0:
+                assert self.free.wait_for(lambda: self.inside() < self.room, LATE)
+                self.counts[0] += 1
+                self.some.notify()
+            else:
+                assert self.some.wait_for(lambda: self.inside() > 0, LATE)
+                self.counts[1] += 1
+                self.free.notify()
+            book[0] += 1
+
+    def settle(self, books, lives):
+        assert self.lock.acquire(timeout=1)
+        told = sum(book[0] for book in books)
+        assert told <= sum((self.counts[0], self.counts[1])) <= told + lives
+        for condition in (self.some, self.free):
+            assert condition.wait(0) is False and condition.check() == []
+        self.lock.release()
+
+    def remove(self):
+        self.counts.close()
+        self.page.close()
+        for end, kind in [("some", self.some), ("free", self.free), ("lock", self.lock)]:
+            kind.close()
+            type(kind).remove(f"{self.tag}-{end}")
+
+
 class Accounts(Storm):
     """Money moves between accounts in transactions; the sum stays, and each
     worker's own line in the map says how often it moved."""

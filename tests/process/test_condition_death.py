@@ -98,6 +98,17 @@ def test_what_a_killed_waiter_did_not_use_goes_to_the_next_at_once(victims):
     sound(condition)
 
 
+def test_a_notification_that_only_the_dead_could_have_had_is_nobodys():
+    condition = Condition(name="door")
+    with Crowd(condition, 1) as children:
+        with condition:
+            condition.notify()
+            children[0].kill()
+        with condition:
+            assert condition.wait(0.3) is False
+    sound(condition)
+
+
 def test_a_waiter_killed_with_the_lock_in_its_hands_leaves_it_abandoned():
     condition = Condition(name="door")
     with Crowd(condition, 2, WAIT_AND_KEEP) as children:

@@ -23,6 +23,7 @@ SAYS = {
     ),
     "event.py": r"on your marks\n(runner \d is through: True\n){3}",
     "lock.py": r"counted: 2000\n",
+    "condition.py": r"the second does: wash the dishes\n",
     "lock_death.py": r"acquired [\d.]+ ms after the kill\nabandoned by its owner: True\n",
     "queue_basics.py": r"(\{'job': \d, 'square': \d+\}\n){3}",
     "rlock.py": r"\{'checking': 600, 'savings': 300\}\n",
