@@ -30,7 +30,8 @@ class Holder:
     and `ident` what threading.get_ident() said there; either is None where it
     is not known.  `pid` is None where the holder is dead: then the next one to
     ask gets what it left.  `seconds` is how long it is known to have had it,
-    None where nobody waits, as only those who wait look at the clock.
+    None where nobody waits, as only those who wait look at the clock.  `count`
+    is how many permits or readings it has.
     """
 
     owner: int
@@ -39,6 +40,7 @@ class Holder:
     thread: int | None = None
     ident: int | None = None
     seconds: float | None = None
+    count: int = 1
 
     @property
     def alive(self):
@@ -143,12 +145,12 @@ class _Look:
         member = self._members.get(owner)
         return (member["pid"], member["program"]) if member else (None, "")
 
-    def _holder(self, owner, ident, waits):
+    def _holder(self, waits, owner, ident, count):
         pid, program = self._who(owner)
         known = [wait["holder_seconds"] for wait in waits if wait["holder"] == owner]
         return Holder(
             owner=owner, pid=pid, program=program, thread=self._tids.get((owner, ident)),
-            ident=ident or None, seconds=max(known, default=None),
+            ident=ident or None, seconds=max(known, default=None), count=count,
         )  # fmt: skip
 
     def waiter(self, wait):
@@ -160,11 +162,17 @@ class _Look:
 
     def _facts(self, facts, at):
         waits = at.get((facts["file"], facts["place"]), [])
-        holders = tuple(self._holder(*pair, waits) for pair in facts["holders"])
-        dead = any(not holder.alive for holder in holders)
+        holders = tuple(self._holder(waits, *share) for share in facts["holders"])
+        state, dead = facts["state"], False
+        if state in ("held", "written"):
+            dead = any(not holder.alive for holder in holders)
+            state = "left by the dead" if dead else state
+        else:  # a dead one's share is nobody's
+            holders = tuple(holder for holder in holders if holder.alive)
+            state = "free" if state == "read" and not holders else state
         return LockFacts(
             name=facts["name"], index=facts["index"], kind=facts["kind"],
-            state="left by the dead" if dead else facts["state"],
+            state=state,
             abandoned=facts["abandoned"] or dead,
             holders=holders,
             waiters=tuple(map(self.waiter, sorted(waits, key=lambda wait: wait["since"]))),
@@ -180,7 +188,10 @@ class _Look:
         for holder in holders:
             for other in self._waits:
                 if other["owner"] == holder.owner and holder.ident in (None, other["ident"]):
-                    yield other, holder.ident is not None and len(holders) == 1
+                    # Who waits for a notification waits for no lock, and who needs a
+                    # share may get it from any of those who have one.
+                    sure = holder.ident is not None and len(holders) == 1
+                    yield other, sure and lock.kind != "Condition"
 
     def cycles(self):
         """{key: Cycle}; a key names the waits and is the same in every look."""

@@ -12,27 +12,117 @@
 #include "segment/cells.h"
 #include "sync/event.h"
 #include "sync/lock.h"
+#include "sync/rwlock.h"
 
 /* --- the primitives ------------------------------------------------------ */
+
+/* What one of the wide ones says of its members. */
+typedef struct {
+    ips_owner owner;
+    uint64_t count;
+} share;
 
 typedef struct {
     char name[IPS_NAME_MAX + 1]; /* "" in the pool */
     ips_cell_facts cell;
+    char state[40];
+    bool abandoned;
+    uint32_t first, shares; /* in the list of them */
 } found;
 
 typedef struct {
     ips_space *space;
-    ips_facts_list names, cells;
+    ips_facts_list names, cells, shares;
+    uint64_t *body; /* room for one, NULL until it is needed */
 } search;
+
+/* Do its words begin with an ips_traced_lock_shm? */
+static bool
+is_lock(const ips_cell_facts *cell)
+{
+    return cell->type == IPS_CELL_LOCK || cell->type == IPS_CELL_RLOCK ||
+           cell->type == IPS_CELL_CONDITION; /* of its own lock, if it has one */
+}
+
+static int
+add_share(search *job, ips_owner owner, uint64_t count)
+{
+    share one = {owner & ~IPS_OWNER_FLAGS, count};
+    return owner == IPS_NOBODY ? 0 : ips_facts_append(&job->shares, &one);
+}
+
+static int
+look_at_rwlock(search *job, found *out)
+{
+    const ips_rwlock_shm *lock = (const ips_rwlock_shm *)(const void *)job->body;
+    /* relaxed, here and below: a private copy. */
+    uint64_t gate = atomic_load_explicit(&lock->gate, memory_order_relaxed);
+    uint32_t used = atomic_load_explicit(&lock->lines.used, memory_order_relaxed);
+    uint32_t most = (uint32_t)((IPS_WIDE_SIZE - sizeof *lock) / sizeof(ips_line_shm));
+    out->abandoned = (atomic_load_explicit(&lock->state, memory_order_relaxed) &
+                      IPS_RWLOCK_ABANDONED) != 0;
+    if ((gate & IPS_RWLOCK_INSIDE) != 0) {
+        (void)snprintf(out->state, sizeof out->state, "written");
+        return add_share(job, gate, 1);
+    }
+    uint64_t readers = 0;
+    int status = 0;
+    for (uint32_t i = 0; status == 0 && i < used && i < most; i++) {
+        const ips_line_shm *line = (const ips_line_shm *)(lock + 1) + i;
+        uint32_t active = atomic_load_explicit(&line->active, memory_order_relaxed);
+        if (active != 0) {
+            readers += active;
+            status = add_share(job, atomic_load_explicit(&line->owner, memory_order_relaxed), active);
+        }
+    }
+    (void)snprintf(out->state, sizeof out->state, readers == 0 ? "free" : "read");
+    return status;
+}
+
+static int
+look_at_body(search *job, found *out)
+{
+    if (out->cell.type != IPS_CELL_RWLOCK) {
+        return 0;
+    }
+    if (job->body == NULL && (job->body = malloc(IPS_WIDE_SIZE)) == NULL) {
+        return ips_fail(IPS_ENOMEM, "listing the namespace");
+    }
+    const char *name = out->name[0] == '\0' ? NULL : out->name;
+    if (ips_cell_peek_body(job->space, &out->cell, name, job->body, IPS_WIDE_SIZE) < 0) {
+        return 0; /* removed meanwhile */
+    }
+    return look_at_rwlock(job, out);
+}
+
+static int
+add(search *job, found *out)
+{
+    const ips_cell_facts *cell = &out->cell;
+    uint32_t first = (uint32_t)job->shares.count;
+    int status = 0;
+    if (cell->type == IPS_CELL_ATOMIC_INT) { /* nobody waits for one */
+        return 0;
+    }
+    if (is_lock(cell)) {
+        bool held = (cell->words[0] & ~IPS_OWNER_FLAGS) != IPS_NOBODY;
+        out->abandoned = (cell->words[0] & IPS_LOCK_ABANDONED) != 0;
+        (void)snprintf(out->state, sizeof out->state, held ? "held" : "free");
+    } else if (cell->type == IPS_CELL_EVENT) {
+        (void)snprintf(out->state, sizeof out->state, (cell->words[0] & 1) != 0 ? "set" : "clear");
+    } else {
+        status = look_at_body(job, out);
+    }
+    out->first = first;
+    out->shares = (uint32_t)job->shares.count - first;
+    return status < 0 ? status : ips_facts_append(&job->cells, out);
+}
 
 static int
 visit_pooled(const ips_cell_facts *facts, void *context)
 {
-    if (facts->type == IPS_CELL_ATOMIC_INT) { /* nobody waits for one */
-        return 0;
-    }
     found copy = {.cell = *facts};
-    return ips_facts_append(&((search *)context)->cells, &copy);
+    return add((search *)context, &copy);
 }
 
 static int
@@ -46,13 +136,10 @@ visit_named(const ips_object_facts *facts, void *context)
 static int
 look_at(search *job, const char *name)
 {
-    found copy;
-    if (ips_cell_peek(job->space, name, &copy.cell) < 0 ||
-        copy.cell.type == IPS_CELL_ATOMIC_INT) {
-        return 0; /* removed meanwhile, or not for us */
-    }
+    found copy = {.first = 0};
     (void)snprintf(copy.name, sizeof copy.name, "%s", name);
-    return ips_facts_append(&job->cells, &copy);
+    return ips_cell_peek(job->space, name, &copy.cell) < 0 ? 0 /* removed meanwhile */
+                                                           : add(job, &copy);
 }
 
 static int
@@ -65,73 +152,57 @@ find_all(search *job)
     return status < 0 ? status : ips_cells_each(job->space, visit_pooled, job);
 }
 
-/* One (owner, ident of its thread); 0: not known. */
+/* One (owner, ident of its thread, how many it has); ident 0: not known. */
 static PyObject *
-holder(ips_owner owner, uint64_t ident)
+holder(ips_owner owner, uint64_t ident, uint64_t count)
 {
-    return Py_BuildValue("(KK)", (unsigned long long)owner, (unsigned long long)ident);
-}
-
-/* Do its words begin with an ips_traced_lock_shm? */
-static bool
-is_lock(const ips_cell_facts *cell)
-{
-    return cell->type == IPS_CELL_LOCK || cell->type == IPS_CELL_RLOCK ||
-           cell->type == IPS_CELL_CONDITION; /* of its own lock, if it has one */
+    return Py_BuildValue("(KKK)", (unsigned long long)owner, (unsigned long long)ident,
+                         (unsigned long long)count);
 }
 
 static PyObject *
-lock_holders(const ips_cell_facts *cell)
+holders_of(const found *copy, const share *shares)
 {
-    ips_owner owner = cell->words[0] & ~IPS_OWNER_FLAGS;
-    if (owner == IPS_NOBODY) {
-        return PyList_New(0);
+    const ips_cell_facts *cell = &copy->cell;
+    if (is_lock(cell)) {
+        ips_owner owner = cell->words[0] & ~IPS_OWNER_FLAGS;
+        return owner == IPS_NOBODY ? PyList_New(0)
+                                   : Py_BuildValue("[N]", holder(owner, cell->words[1], 1));
     }
-    return Py_BuildValue("[N]", holder(owner, cell->words[1]));
-}
-
-/* Who has it, as a list of (owner, ident). */
-static PyObject *
-holders_of(const ips_cell_facts *cell)
-{
-    return is_lock(cell) ? lock_holders(cell) : PyList_New(0);
-}
-
-static const char *
-state_of(const ips_cell_facts *cell)
-{
-    switch (cell->type) {
-    case IPS_CELL_RLOCK:
-    case IPS_CELL_CONDITION:
-    case IPS_CELL_LOCK: return (cell->words[0] & ~IPS_OWNER_FLAGS) != 0 ? "held" : "free";
-    case IPS_CELL_EVENT: return (cell->words[0] & 1) != 0 ? "set" : "clear";
-    default: return "";
+    PyObject *list = PyList_New(copy->shares);
+    for (uint32_t i = 0; list != NULL && i < copy->shares; i++) {
+        const share *one = &shares[copy->first + i];
+        PyObject *item = holder(one->owner, 0, one->count);
+        if (item == NULL) {
+            Py_CLEAR(list);
+        } else {
+            PyList_SET_ITEM(list, i, item);
+        }
     }
+    return list;
 }
 
 static PyObject *
-build_lock(const void *item)
+build_lock(const found *copy, const share *shares)
 {
-    const found *copy = (const found *)item;
     const ips_cell_facts *cell = &copy->cell;
     bool named = copy->name[0] != '\0';
-    bool abandoned = is_lock(cell) && (cell->words[0] & IPS_LOCK_ABANDONED) != 0;
     return Py_BuildValue("{s:N,s:N,s:s,s:s,s:K,s:K,s:N,s:O}",
         "name", named ? PyUnicode_DecodeUTF8(copy->name, (Py_ssize_t)strlen(copy->name),
                                              "surrogateescape")
                       : Py_NewRef(Py_None),
         "index", named ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(cell->index),
         "kind", ips_cell_type_name(cell->type),
-        "state", state_of(cell),
+        "state", copy->state,
         "file", (unsigned long long)cell->file,
         "place", (unsigned long long)cell->place,
-        "holders", holders_of(cell),
-        "abandoned", abandoned ? Py_True : Py_False);
+        "holders", holders_of(copy, shares),
+        "abandoned", copy->abandoned ? Py_True : Py_False);
 }
 
 PyDoc_STRVAR(locks_doc, "locks($module, /, namespace=None)\n--\n\n"
     "The primitives of a namespace that one can wait for, as dicts: named ones, then the\n"
-    "unnamed by index.  `holders` are (owner, thread ident); 0 where that is not known.");
+    "unnamed by index.  `holders` are (owner, thread ident, how many); ident 0: not known.");
 
 static PyObject *
 core_locks(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -142,13 +213,26 @@ core_locks(PyObject *module, PyObject *args, PyObject *kwargs)
     if (space == NULL) {
         return NULL;
     }
-    search job = {space, {.item_size = IPS_NAME_MAX + 1}, {.item_size = sizeof(found)}};
+    search job = {space, {.item_size = IPS_NAME_MAX + 1}, {.item_size = sizeof(found)},
+                  {.item_size = sizeof(share)}, NULL};
     int status;
     Py_BEGIN_ALLOW_THREADS
     status = find_all(&job);
     Py_END_ALLOW_THREADS
+    PyObject *result = status < 0 ? ips_raise(state, status) : PyList_New(0);
+    for (size_t i = 0; result != NULL && i < job.cells.count; i++) {
+        PyObject *item = build_lock((const found *)job.cells.items + i,
+                                    (const share *)job.shares.items);
+        if (item == NULL || PyList_Append(result, item) < 0) {
+            Py_CLEAR(result);
+        }
+        Py_XDECREF(item);
+    }
     free(job.names.items);
-    return ips_facts_build(state, status, &job.cells, build_lock);
+    free(job.cells.items);
+    free(job.shares.items);
+    free(job.body);
+    return result;
 }
 
 /* --- the waits ----------------------------------------------------------- */

@@ -50,6 +50,63 @@ ips_cell_peek(ips_space *space, const char *name, ips_cell_facts *out)
     return IPS_OK;
 }
 
+/* Read, and not looked at through a mapping: whatever the file says of itself,
+ * that ends in a short answer and not in a signal. */
+static int
+read_body(int fd, uint64_t at, uint8_t *to, size_t size)
+{
+    ips_file_facts file;
+    int status = ips_file_facts_of(fd, &file);
+    if (status < 0) {
+        return status;
+    }
+    uint64_t there = file.size > at ? file.size - at : 0;
+    return ips_file_read(fd, to, there < size ? (size_t)there : size, at);
+}
+
+static int
+peek_file(ips_space *space, const char *name, uint8_t *to, size_t size)
+{
+    int fd;
+    ips_file_facts file;
+    int status = ips_file_open(ips_space_dir(space), name, &fd, &file);
+    if (status == IPS_OK) {
+        status = read_body(fd, sizeof(cell_file), to, size);
+        ips_file_close(fd);
+    }
+    return status;
+}
+
+static int
+peek_pool(ips_space *space, uint32_t index, uint8_t *to, size_t size)
+{
+    ips_cell_pool *pool;
+    int status = ips_pool_of(space, true, false, &pool);
+    if (status < 0) {
+        return status;
+    }
+    if (pool == NULL || index >= pool->shape->cells) {
+        return ips_fail(IPS_ENOENT, "there is no such unnamed object");
+    }
+    int fd;
+    status = ips_pool_reopen(pool, &fd);
+    if (status == IPS_OK) {
+        status = read_body(fd, pool->shape->bodies_at + (uint64_t)index * IPS_WIDE_SIZE, to, size);
+        ips_file_close(fd);
+    }
+    return status;
+}
+
+int
+ips_cell_peek_body(ips_space *space, const ips_cell_facts *facts, const char *name, void *to,
+                   size_t size)
+{
+    memset(to, 0, size);
+    size = size < IPS_WIDE_SIZE ? size : IPS_WIDE_SIZE;
+    return name != NULL ? peek_file(space, name, to, size)
+                        : peek_pool(space, facts->index, to, size);
+}
+
 static int
 each_of(ips_space *space, bool wide, int (*visit)(const ips_cell_facts *facts, void *context),
         void *context)

@@ -180,6 +180,12 @@ IPS_MUST_CHECK int ips_cell_peek(ips_space *space, const char *name, ips_cell_fa
 IPS_MUST_CHECK int ips_cells_each(ips_space *space,
     int (*visit)(const ips_cell_facts *facts, void *context), void *context);
 
+/* As much of a wide one's body as has memory, at most `size` bytes of it, the
+ * rest zeroed; `name` is NULL for one of the pool.  IPS_ENOENT where there is
+ * no such body. */
+IPS_MUST_CHECK int ips_cell_peek_body(ips_space *space, const ips_cell_facts *facts,
+                                      const char *name, void *to, size_t size);
+
 const char *ips_cell_type_name(uint32_t type);
 /* Of the named cell, for people: as its file says; IPS_CELL_FREE where it has gone. */
 uint32_t ips_cell_type_of(ips_space *space, const char *name);

@@ -24,6 +24,8 @@ def party(who):
     words = f"{who.program} {who.pid}"
     if thread is not None and thread != who.pid:
         words += f"/{thread}" if who.thread is not None else f"/{thread:#x}"
+    if getattr(who, "count", 1) > 1:
+        words += f" has {who.count}"
     if who.seconds is not None:
         words += f" for {quantity(who.seconds, 's')}"
     return words

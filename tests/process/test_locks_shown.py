@@ -109,6 +109,25 @@ def test_a_stopped_holder_is_named():
         assert sync.who_holds("door").pid == holder.pid and not find("door").abandoned
 
 
+def test_a_killed_readers_share_is_gone_and_a_killed_writer_leaves_it_abandoned():
+    table = ipcsys.RWLock(name="table")
+    code = "t = ipcsys.RWLock(name='table'); t.acquire_{}(); say('in'); hear()"
+    with Child(code.format("read")) as reader:
+        reader.expect("in")
+        assert [holder.pid for holder in find("table").holders] == [reader.pid]
+        reader.kill()
+        until(lambda: not find("table").holders)
+        assert (find("table").state, find("table").abandoned) == ("free", False)
+    with Child(code.format("write")) as writer:
+        writer.expect("in")
+        assert sync.who_holds("table").pid == writer.pid
+        writer.kill()
+        until(lambda: sync.who_holds("table") is None)
+        assert (find("table").state, find("table").abandoned) == ("left by the dead", True)
+    with table.write():
+        assert find("table").state == "written"
+
+
 FORKS = """
 import signal
 lock = ipcsys.Lock(name="door")

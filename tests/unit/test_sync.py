@@ -203,7 +203,7 @@ def test_locks_as_json(capsys, namespace_folder):
         "name": "door", "index": None, "kind": "Lock", "state": "held", "abandoned": False,
         "waiters": [],
     }  # fmt: skip
-    assert set(holder) == {"owner", "pid", "program", "thread", "ident", "seconds"}
+    assert set(holder) == {"owner", "pid", "program", "thread", "ident", "seconds", "count"}
 
 
 def test_locks_of_an_empty_namespace_says_so(capsys):
@@ -211,6 +211,39 @@ def test_locks_of_an_empty_namespace_says_so(capsys):
     assert "Nothing in" in capsys.readouterr().out
     assert main(["locks", "--namespace", "../up", "--json"]) == 1
     assert json.loads(capsys.readouterr().err)["error"] == "InvalidName"
+
+
+def test_an_rwlock_names_its_readers_and_its_writer():
+    with ipcsys.RWLock(name="table") as table, ipcsys.RWLock() as pooled:
+        assert find("table").state == "free" and find("table").idle
+        with table.read(), table.read():
+            (reader,) = find("table").holders
+            assert (reader.pid, reader.count, reader.ident) == (os.getpid(), 2, None)
+            assert find("table").state == "read"
+        with pooled.write():
+            (facts,) = [facts for facts in sync.locks() if facts.name is None]
+            assert (facts.kind, facts.state) == ("RWLock", "written")
+            assert facts.holders[0].pid == os.getpid()
+        with table.write():
+            assert sync.who_holds("table").pid == os.getpid()
+        assert sync.who_holds("table") is None
+
+
+def test_who_waits_for_a_notification_is_listed_and_no_certain_part_of_a_cycle():
+    changed = ipcsys.Condition(name="changed")
+
+    def wait():
+        with changed:
+            changed.wait(30)
+
+    (thread,) = waiting(wait)
+    until(lambda: find("changed").waiters)
+    (waiter,) = find("changed").waiters
+    assert waiter.thread == thread.native_id and find("changed").holders == ()
+    with changed:
+        assert find("changed").state == "held" and sync.cycles() == []
+        changed.notify()
+    thread.join(10)
 
 
 # --- looks that are made up -----------------------------------------------------
@@ -230,7 +263,7 @@ def wait(owner, ident, place, **facts):
 def held(place, *holders, **facts):
     return {
         "name": f"l{place}", "index": None, "kind": "Lock", "state": "held", "file": 0,
-        "place": place, "holders": list(holders), "abandoned": False, **facts,
+        "place": place, "holders": [(*holder, 1) for holder in holders], "abandoned": False, **facts,
     }  # fmt: skip
 
 
@@ -261,6 +294,13 @@ def test_where_the_holders_thread_is_unknown_the_cycle_is_not_certain(made_up):
 def test_one_of_several_holders_is_not_certain_either(made_up):
     waits = [wait(1, 1, 2), wait(2, 2, 1)]
     (cycle,) = made_up(waits, [held(1, (1, 1)), held(2, (2, 2), (3, 3))], (1, 2, 3))
+    assert not cycle.certain
+
+
+def test_a_cycle_by_way_of_a_condition_is_not_certain(made_up):
+    waits = [wait(1, 1, 2), wait(2, 2, 1)]
+    locks = [held(1, (1, 1), kind="Condition"), held(2, (2, 2))]
+    (cycle,) = made_up(waits, locks, (1, 2))
     assert not cycle.certain
 
 
