@@ -263,7 +263,8 @@ def wait(owner, ident, place, **facts):
 def held(place, *holders, **facts):
     return {
         "name": f"l{place}", "index": None, "kind": "Lock", "state": "held", "file": 0,
-        "place": place, "holders": [(*holder, 1) for holder in holders], "abandoned": False, **facts,
+        "place": place, "holders": [(*holder, 1) for holder in holders], "abandoned": False,
+        **facts,
     }  # fmt: skip
 
 
