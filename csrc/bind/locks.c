@@ -51,11 +51,11 @@ add_share(search *job, ips_owner owner, uint64_t count)
     return owner == IPS_NOBODY ? 0 : ips_facts_append(&job->shares, &one);
 }
 
+/* relaxed, all of it: the body is a private copy. */
 static int
 look_at_rwlock(search *job, found *out)
 {
     const ips_rwlock_shm *lock = (const ips_rwlock_shm *)(const void *)job->body;
-    /* relaxed, here and below: a private copy. */
     uint64_t gate = atomic_load_explicit(&lock->gate, memory_order_relaxed);
     uint32_t used = atomic_load_explicit(&lock->lines.used, memory_order_relaxed);
     uint32_t most = (uint32_t)((IPS_WIDE_SIZE - sizeof *lock) / sizeof(ips_line_shm));
