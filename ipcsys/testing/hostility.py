@@ -2,12 +2,14 @@
 """Damaged files: every kind is changed at random, then opened and used.
 
     python -m ipcsys.testing.hostility --tries 10000
+    python -m ipcsys.testing.hostility --live --tries 1000
 
 A namespace is built and its builder killed in the middle.  Each try copies
 it, damages one file (bits, words, chunks; cut short; made longer) or goes on
 scribbling into it, and lets a process use it.  That process may get right
 answers or any of the package's exceptions.  It may not die of a signal, hang,
-or raise anything else.
+or raise anything else.  With --live, two processes work on the objects again
+and again while somebody scribbles into their file all the time.
 """
 
 import argparse
@@ -30,6 +32,7 @@ import ipcsys
 from ipcsys import _core
 from ipcsys.testing.sweeping import die_with_parent
 
+AT_WORK = 0.15  # seconds that each process works on what is scribbled into
 LATE = 15.0  # seconds until a process counts as hung
 LARGEST = 256 << 20  # bytes that any file may grow to
 # What a damaged object may answer beside the package's own errors: the
@@ -48,8 +51,27 @@ class Target:
     def build(self):
         """Make objects with something in them; killed right after."""
 
+    def open(self):
+        """Open them."""
+
+    def exercise(self, thing):
+        """Use what open() gave, in a bounded time."""
+
+    def leave(self, thing):
+        """Close and remove it."""
+
     def use(self):
-        """Open and use them, in a bounded time."""
+        thing = self.open()
+        self.exercise(thing)
+        self.leave(thing)
+
+    def work(self):
+        """The same, but again and again."""
+        thing, limit = self.open(), time.monotonic() + AT_WORK
+        while time.monotonic() < limit:
+            with contextlib.suppress(*ANSWERS):
+                self.exercise(thing)
+        self.leave(thing)
 
 
 class Members(Target):
@@ -59,7 +81,7 @@ class Members(Target):
     def build(self):
         _core.owner()
 
-    def use(self):
+    def exercise(self, thing):
         _core.owner()
         with contextlib.suppress(ipcsys.Error):
             _core.sweep()
@@ -79,7 +101,7 @@ class Cells(Target):
         del self.locks[::3]
         self.locks[0].acquire()
 
-    def use(self):
+    def exercise(self, thing):
         with contextlib.suppress(ipcsys.Error):
             _core.check_cells()
         locks = []
@@ -101,13 +123,17 @@ class Lock(Target):
         self.lock = ipcsys.Lock(name="door")
         self.lock.acquire()
 
-    def use(self):
+    def open(self):
         _core.objects()
-        lock = ipcsys.Lock(name="door")
+        return ipcsys.Lock(name="door")
+
+    def exercise(self, lock):
         if lock.acquire(timeout=0.05):
             lock.abandoned  # noqa: B018
             lock.release()
         lock.locked()
+
+    def leave(self, lock):
         lock.close()
         ipcsys.Lock.remove("door")
 
@@ -119,12 +145,16 @@ class Event(Target):
     def build(self):
         ipcsys.Event(name="bell").set()
 
-    def use(self):
-        event = ipcsys.Event(name="bell")
+    def open(self):
+        return ipcsys.Event(name="bell")
+
+    def exercise(self, event):
         event.wait(0.02)
         event.clear()
         event.wait(0.02)
         event.set()
+
+    def leave(self, event):
         event.close()
         ipcsys.Event.remove("bell")
 
@@ -148,8 +178,10 @@ class Segment(Target):
         del self.map[5]
         self.deque.append("x")
 
-    def use(self):
-        segment = ipcsys.Segment("shop", create=False)
+    def open(self):
+        return ipcsys.Segment("shop", create=False)
+
+    def exercise(self, segment):
         for act in (
             segment.check,
             # A damaged type number may make another kind of object of it.
@@ -165,6 +197,8 @@ class Segment(Target):
         ):
             with contextlib.suppress(*ANSWERS):
                 act()
+
+    def leave(self, segment):
         segment.close()
 
 
@@ -221,9 +255,13 @@ class Map(Target):
     def build(self):
         self.map = ipcsys.SharedMap({n: "v" * n * 9 for n in range(30)}, name="stock")
 
-    def use(self):
-        shared = ipcsys.SharedMap(name="stock", create=False)
+    def open(self):
+        return ipcsys.SharedMap(name="stock", create=False)
+
+    def exercise(self, shared):
         exercise_map(shared)
+
+    def leave(self, shared):
         shared.close()
         ipcsys.SharedMap.remove("stock")
 
@@ -235,9 +273,13 @@ class Deque(Target):
     def build(self):
         self.deque = ipcsys.SharedDeque(range(30), name="log")
 
-    def use(self):
-        shared = ipcsys.SharedDeque(name="log", create=False)
+    def open(self):
+        return ipcsys.SharedDeque(name="log", create=False)
+
+    def exercise(self, shared):
         exercise_deque(shared)
+
+    def leave(self, shared):
         shared.close()
         ipcsys.SharedDeque.remove("log")
 
@@ -302,8 +344,10 @@ class Queue(Target):
         self.queue.put_many(range(200))
         self.queue.get_many(15)
 
-    def use(self):
-        queue = ipcsys.Queue(name="jobs", create=False)
+    def open(self):
+        return ipcsys.Queue(name="jobs", create=False)
+
+    def exercise(self, queue):
         for act in (
             queue.check,
             queue.qsize,
@@ -321,6 +365,8 @@ class Queue(Target):
         ):
             with contextlib.suppress(*ANSWERS, ValueError):
                 act()
+
+    def leave(self, queue):
         queue.close()
         ipcsys.Queue.remove("jobs")
 
@@ -396,6 +442,16 @@ def _copy(source, target):
                 made[inode] = new
 
 
+def _problem(status):
+    """What is wrong with ending like that; None where nothing is."""
+    if status is None:
+        return f"still running after {LATE:g} s"
+    if os.WIFSIGNALED(status):
+        return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    code = os.WEXITSTATUS(status)
+    return None if code in (0, 2) else f"ended with exit status {code}"
+
+
 class Range:
     """Where one target's tries take place."""
 
@@ -433,69 +489,72 @@ class Range:
         os.waitpid(pid, 0)
         assert built == b"1", f"{self.target.name} could not be built"
 
-    def try_one(self, seed):
+    def try_one(self, seed, at_work=False):
         """(refused, None or what went wrong).  A negative seed damages nothing."""
-        dice = random.Random(f"{self.target.name} {seed}")
+        dice = random.Random(f"{self.target.name} {seed} {at_work}")
         name = f"{self.target.name}-{seed}"
         folder = os.path.join(self.root, name)
         _copy(self.pristine, folder)
         os.environ["IPCSYS_NAMESPACE"] = name
         path = os.path.join(folder, self.target.file)
-        live = seed % 4 == 3
+        live = at_work or seed % 4 == 3
         if not live and seed >= 0:
             self._damage(path, dice)
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            log = stack.enter_context(tempfile.TemporaryFile())
+            log = stack.enter_context(tempfile.TemporaryFile("w+b", buffering=0))
             page = None
             if live:
                 file = stack.enter_context(open(path, "r+b"))
                 page = stack.enter_context(mmap.mmap(file.fileno(), 0))
-            status = self._watch(_fork(lambda: self._use(log)), page, dice)
+            play = self.target.work if at_work else self.target.use
+            pids = [_fork(lambda: self._use(play, log)) for _ in range(2 if at_work else 1)]
+            # Now and then, so that they work on; or all the time.
+            pause = dice.choice((0.0002, 0.002, 0.01, 0.04)) if at_work else 0.0002
+            ends = self._watch(pids, page, dice, pause)
             log.seek(0)
             said = log.read().decode(errors="replace")
             taken = _memory_of(folder)
-        if status is None:
-            return False, f"still running after {LATE:g} s\n{said}"
-        if os.WIFSIGNALED(status):
-            return False, f"killed by {signal.Signals(os.WTERMSIG(status)).name}\n{said}"
+        problems = [problem for problem in map(_problem, ends) if problem]
         if taken > LARGEST // 4:
-            return False, f"it took {taken >> 20} MiB of shared memory"
-        code = os.WEXITSTATUS(status)
-        return code == 2, None if code in (0, 2) else said
+            problems.append(f"it took {taken >> 20} MiB of shared memory")
+        refused = any(status is not None and os.WEXITSTATUS(status) == 2 for status in ends)
+        return refused, "\n".join([*problems, said]) if problems else None
 
-    def _use(self, log):
+    def _use(self, play, log):
         import faulthandler
 
         faulthandler.enable(log)
         # Damage must not fill the machine's memory; what tries it gets EFBIG.
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, LARGEST))
         try:
-            self.target.use()
+            play()
         except ANSWERS:
             return 2
         except BaseException:
             log.write(traceback.format_exc().encode())
-            log.flush()
             return 3
         return 0
 
-    def _watch(self, pid, page, dice):
-        """Wait for its end, scribbling into the page meanwhile if there is one."""
-        descriptor, limit = os.pidfd_open(pid), time.monotonic() + LATE
-        try:
-            while not select.select([descriptor], [], [], 0.0002 if page else LATE)[0]:
-                if time.monotonic() > limit:
-                    os.kill(pid, signal.SIGABRT)
-                    time.sleep(0.2)
-                    os.kill(pid, signal.SIGKILL)
-                    os.waitpid(pid, 0)
-                    return None
-                if page:
-                    self._scribble(page, dice)
-        finally:
+    def _watch(self, pids, page, dice, pause):
+        """Wait for their ends, scribbling into the page meanwhile if there is one:
+        wait statuses, None for one that had to be killed."""
+        ends, limit = {}, time.monotonic() + LATE
+        left = {os.pidfd_open(pid): pid for pid in pids}
+        while left and time.monotonic() < limit:
+            for descriptor in select.select([*left], [], [], pause if page else LATE)[0]:
+                pid = left.pop(descriptor)
+                os.close(descriptor)
+                ends[pid] = os.waitpid(pid, 0)[1]
+            if page:
+                self._scribble(page, dice)
+        for descriptor, pid in left.items():
+            os.kill(pid, signal.SIGABRT)  # faulthandler writes where it stands
+            time.sleep(0.2)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
             os.close(descriptor)
-        return os.waitpid(pid, 0)[1]
+        return [ends.get(pid) for pid in pids]
 
     def _spot(self, dice, size):
         """Where to hurt: mostly near what was written, at times anywhere."""
@@ -548,13 +607,13 @@ class Range:
                 file.write(dice.randbytes(dice.choice((1, 64, 4096, 100_000))))
 
 
-def shoot(target, root, tries, first_seed=0, seconds=None):
+def shoot(target, root, tries, first_seed=0, seconds=None, at_work=False):
     """So many tries at one target; the findings."""
     os.environ["IPCSYS_DIR"] = root
     findings, started = Findings(target.name), time.monotonic()
     place = Range(target, root)
     for seed in range(first_seed, first_seed + tries):
-        refused, problem = place.try_one(seed)
+        refused, problem = place.try_one(seed, at_work)
         findings.tries += 1
         findings.refused += refused
         findings.seconds = time.monotonic() - started
@@ -579,6 +638,7 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=0, help="of the first try")
     parser.add_argument("--seconds", type=float, help="at most, for each kind")
     parser.add_argument("--op", default="", metavar="TEXT", help="only kinds so named")
+    parser.add_argument("--live", action="store_true", help="damage them while they are used")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     asked = parser.parse_args(argv)
     die_with_parent()
@@ -587,7 +647,9 @@ def main(argv=None):
     try:
         for name, kind in every().items():
             if asked.op in name:
-                findings = shoot(kind(), root, asked.tries, asked.seed, asked.seconds)
+                findings = shoot(
+                    kind(), root, asked.tries, asked.seed, asked.seconds, asked.live
+                )
                 failed = failed or bool(findings.failures)
                 print(json.dumps(asdict(findings)) if asked.json else findings.line(), flush=True)
                 for seed, what in [] if asked.json else findings.failures:
