@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a segment's memory costs, timed inside C for `ipcsys bench memory`:
- * through Python the calls would hide it.  Works on an unnamed segment of its
+ * through Python the calls would hide it; and how long waiters spin.  Works on an unnamed segment of its
  * own, which goes when it returns. */
 #include "bind/state.h"
 
@@ -165,7 +165,19 @@ measure_memory(PyObject *module, PyObject *args, PyObject *kwargs)
                          costs.pair_grouped, "find", costs.find);
 }
 
+PyDoc_STRVAR(spin_budget_doc, "spin_budget($module, /)\n--\n\n"
+    "Nanoseconds that a waiter of this process spins before it parks.");
+
+static PyObject *
+spin_budget(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromLongLong(ips_spin_budget());
+}
+
 static PyMethodDef measure_functions[] = {
+    {"spin_budget", spin_budget, METH_NOARGS, spin_budget_doc},
     {"measure_memory", (PyCFunction)(void (*)(void))measure_memory, METH_VARARGS | METH_KEYWORDS,
      measure_memory_doc},
     {NULL, NULL, 0, NULL},

@@ -160,6 +160,11 @@ ips_slots_open(ips_space *space)
     space->table_inode = facts.inode;
     /* relaxed: nobody else has the space yet. */
     atomic_store_explicit(&space->slots_backed, slots_within(&facts), memory_order_relaxed);
+    /* relaxed: a hint, whoever measured it. */
+    uint64_t park_ns = atomic_load_explicit(&ips_members_of(space)->park_ns, memory_order_relaxed);
+    if (park_ns != 0) {
+        ips_spin_settle(park_ns < INT64_MAX ? (int64_t)park_ns : INT64_MAX);
+    }
     return open_locks_file(space);
 }
 

@@ -46,7 +46,10 @@ typedef struct {
     _Atomic uint32_t used;          /* 128: slots ever used; raised by joiners, CAS */
     uint32_t pad;
     _Atomic uint64_t free_clock;    /* 136: ticks at each freeing, for oldest-first */
-    uint8_t reserved[1024 - 144];
+    /* 144: what parking was found to cost, ns, 0 while unknown; stored once, by
+     * whoever measured it first, for those who join later.  A hint. */
+    _Atomic uint64_t park_ns;
+    uint8_t reserved[1024 - 152];
     /* 1024: bit i set: slot i has asyncio waiters somewhere and wants a byte
      * in its FIFO.  Set by the waiter before it re-checks, cleared by the
      * waker before it writes; a bit of the dead costs one wasted write. */

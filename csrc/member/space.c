@@ -8,6 +8,7 @@
 #include "member/table.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "os/park.h"
 
 static pthread_mutex_t room = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static ips_space *spaces; /* guarded by room; entries live as long as the process */
@@ -328,6 +329,25 @@ ips_space_sweep(ips_space *space)
     }
     ips_slots_sweep(space);
     return IPS_OK;
+}
+
+void
+ips_space_measure_park(ips_space *space)
+{
+    static _Atomic bool begun;
+    (void)ips_spin_budget(); /* settles what is given */
+    /* relaxed, here and below: whoever is first does it, and the result is a hint. */
+    if (!ips_spin_is_open() || atomic_exchange_explicit(&begun, true, memory_order_relaxed)) {
+        return;
+    }
+    int64_t cost = ips_park_measure();
+    ips_spin_settle(cost);
+    uint64_t unknown = 0;
+    if (cost > 0) {
+        (void)atomic_compare_exchange_strong_explicit(&ips_members_of(space)->park_ns, &unknown,
+                                                      (uint64_t)cost, memory_order_relaxed,
+                                                      memory_order_relaxed);
+    }
 }
 
 void

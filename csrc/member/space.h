@@ -104,6 +104,10 @@ typedef struct {
 } ips_fork_hook;
 void ips_space_on_fork(const ips_fork_hook *hook);
 
+/* Find out what parking costs here, unless that is known; for a thread that is
+ * about to park, whom it delays by less than 1 ms, once in a namespace. */
+void ips_space_measure_park(ips_space *space);
+
 /* Leave all namespaces: the clean end of a process. */
 void ips_space_leave_all(void);
 

@@ -7,11 +7,15 @@
 #include <sys/sysinfo.h>
 #include <time.h>
 
-/* Parking and being woken costs 25-60 us on a virtual machine, where an idle
- * CPU halts and the wake-up is an exit to the hypervisor, and 5-7 us on bare
- * metal.  Spinning longer than that can only lose. */
+/* Until it was measured (os/park.h), and the bounds of what may come of that:
+ * a busy machine or a damaged file must make nobody spin for ever. */
 #define SPIN_BUDGET_NS 50000
+#define LEAST_BUDGET_NS 10000
+#define LARGEST_BUDGET_NS 100000
 #define SPIN_BUDGET_UNKNOWN INT64_C(-1)
+
+static _Atomic int64_t spin_budget = SPIN_BUDGET_UNKNOWN;
+static _Atomic bool spin_is_settled;
 
 static int64_t
 read_clock(clockid_t clock)
@@ -33,8 +37,9 @@ ips_wall_clock(void)
     return read_clock(CLOCK_REALTIME);
 }
 
+/* What the user or the machine leaves no choice about, or -1. */
 static int64_t
-choose_spin_budget(void)
+given_spin_budget(void)
 {
     const char *wish = getenv("IPCSYS_SPIN_NS");
     if (wish != NULL && *wish != '\0') {
@@ -50,7 +55,19 @@ choose_spin_budget(void)
          * peers run elsewhere looks the same from here, so ask for the machine. */
         return get_nprocs() > 1 ? SPIN_BUDGET_NS : 0;
     }
-    return SPIN_BUDGET_NS;
+    return SPIN_BUDGET_UNKNOWN;
+}
+
+static int64_t
+choose_spin_budget(void)
+{
+    int64_t given = given_spin_budget();
+    if (given == SPIN_BUDGET_UNKNOWN) {
+        return SPIN_BUDGET_NS;
+    }
+    /* relaxed, here and below: plain numbers, and every thread's are right. */
+    atomic_store_explicit(&spin_is_settled, true, memory_order_relaxed);
+    return given;
 }
 
 uint32_t
@@ -71,12 +88,32 @@ ips_cpu_count(void)
 int64_t
 ips_spin_budget(void)
 {
-    static _Atomic int64_t chosen = SPIN_BUDGET_UNKNOWN;
-    /* relaxed: every thread computes the same value. */
-    int64_t budget = atomic_load_explicit(&chosen, memory_order_relaxed);
+    int64_t budget = atomic_load_explicit(&spin_budget, memory_order_relaxed);
     if (budget == SPIN_BUDGET_UNKNOWN) {
         budget = choose_spin_budget();
-        atomic_store_explicit(&chosen, budget, memory_order_relaxed);
+        atomic_store_explicit(&spin_budget, budget, memory_order_relaxed);
     }
     return budget;
+}
+
+bool
+ips_spin_is_open(void)
+{
+    return !atomic_load_explicit(&spin_is_settled, memory_order_relaxed);
+}
+
+void
+ips_spin_settle(int64_t park_ns)
+{
+    (void)ips_spin_budget(); /* settles what is given */
+    if (!ips_spin_is_open()) {
+        return;
+    }
+    if (park_ns > 0) {
+        int64_t budget = park_ns < LEAST_BUDGET_NS     ? LEAST_BUDGET_NS
+                         : park_ns > LARGEST_BUDGET_NS ? LARGEST_BUDGET_NS
+                                                       : park_ns;
+        atomic_store_explicit(&spin_budget, budget, memory_order_relaxed);
+    }
+    atomic_store_explicit(&spin_is_settled, true, memory_order_relaxed);
 }

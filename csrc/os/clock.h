@@ -4,6 +4,7 @@
 #ifndef IPS_OS_CLOCK_H
 #define IPS_OS_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define IPS_FOREVER INT64_MAX /* the deadline that never comes */
@@ -12,10 +13,15 @@
 int64_t ips_now(void);       /* CLOCK_MONOTONIC, ns */
 int64_t ips_wall_clock(void); /* CLOCK_REALTIME, ns since 1970 */
 
-/* How long a waiter may spin before it parks, ns: about what parking and
- * being woken costs on this machine; 0 on a single CPU.  IPCSYS_SPIN_NS
- * overrides it (0: never spin). */
+/* How long a waiter may spin before it parks, ns: what parking and being woken
+ * was found to cost on this machine, 50 us until then; 0 on a single CPU.
+ * IPCSYS_SPIN_NS overrides it (0: never spin). */
 int64_t ips_spin_budget(void);
+/* Let `park_ns` be what parking costs, within 10 to 100 us; 0: it could not be
+ * found out, the budget stays.  The first call counts. */
+void ips_spin_settle(int64_t park_ns);
+/* Is it still to be found out?  A load. */
+bool ips_spin_is_open(void);
 
 /* CPUs this process may run on. */
 uint32_t ips_cpu_count(void);
