@@ -53,6 +53,15 @@ ips_fence_after_rmw(void)
 #endif
 }
 
+/* One look at a plain shared word, for those who check it and use what they
+ * checked: by rule only a lock's holder writes it, but a peer could be spoiling
+ * it meanwhile, and a plain load may be made twice.  relaxed: the lock orders. */
+static inline uint64_t
+ips_peek(const uint64_t *word)
+{
+    return atomic_load_explicit((const _Atomic uint64_t *)word, memory_order_relaxed);
+}
+
 /* Copy out of shared bytes that a writer may be changing meanwhile: relaxed
  * word loads, so that the race is defined and only the values may be torn.
  * The caller validates a version afterwards (acquire fence between).

@@ -344,6 +344,7 @@ ips_space_measure_park(ips_space *space)
     ips_spin_settle(cost);
     uint64_t unknown = 0;
     if (cost > 0) {
+        /* relaxed: as above. */
         (void)atomic_compare_exchange_strong_explicit(&ips_members_of(space)->park_ns, &unknown,
                                                       (uint64_t)cost, memory_order_relaxed,
                                                       memory_order_relaxed);

@@ -65,7 +65,7 @@ choose_spin_budget(void)
     if (given == SPIN_BUDGET_UNKNOWN) {
         return SPIN_BUDGET_NS;
     }
-    /* relaxed, here and below: plain numbers, and every thread's are right. */
+    /* relaxed: a plain fact, and every thread finds the same. */
     atomic_store_explicit(&spin_is_settled, true, memory_order_relaxed);
     return given;
 }
@@ -88,6 +88,7 @@ ips_cpu_count(void)
 int64_t
 ips_spin_budget(void)
 {
+    /* relaxed: a plain number, and any that was ever stored will do. */
     int64_t budget = atomic_load_explicit(&spin_budget, memory_order_relaxed);
     if (budget == SPIN_BUDGET_UNKNOWN) {
         budget = choose_spin_budget();
@@ -99,6 +100,7 @@ ips_spin_budget(void)
 bool
 ips_spin_is_open(void)
 {
+    /* relaxed: a late reader only asks once more. */
     return !atomic_load_explicit(&spin_is_settled, memory_order_relaxed);
 }
 
@@ -113,7 +115,9 @@ ips_spin_settle(int64_t park_ns)
         int64_t budget = park_ns < LEAST_BUDGET_NS     ? LEAST_BUDGET_NS
                          : park_ns > LARGEST_BUDGET_NS ? LARGEST_BUDGET_NS
                                                        : park_ns;
+        /* relaxed, both: as in the two functions above. */
         atomic_store_explicit(&spin_budget, budget, memory_order_relaxed);
     }
+    /* relaxed: as above. */
     atomic_store_explicit(&spin_is_settled, true, memory_order_relaxed);
 }

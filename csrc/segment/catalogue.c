@@ -394,6 +394,9 @@ ips_catalogue_insert(ips_segment *segment, const char *name, uint32_t type, ips_
     if (status < 0) {
         return status;
     }
+    if (found.index >= at.slots || at.placed >= at.places) {
+        return damaged(segment); /* spoilt between two looks */
+    }
     bool was_empty = at.table[found.index] == EMPTY;
     ips_set(segment, &at.table[found.index], slot_make(entry, ips_hash(name, strlen(name))));
     ips_set(segment, &root->filled, at.filled + was_empty);
@@ -419,7 +422,8 @@ ips_catalogue_remove(ips_segment *segment, const char *name)
     }
     status = status < 0
         ? status : look_locked(segment, look_up_order, &found.serial, &facts, &place);
-    if (status == 0 && (place.entry != found.entry || !read_root(segment, &at) || at.count == 0)) {
+    if (status == 0 && (place.entry != found.entry || !read_root(segment, &at) ||
+                        found.index >= at.slots || place.index >= at.placed || at.count == 0)) {
         status = damaged(segment);
     }
     status = status < 0 ? status : ips_journal_touch(&segment->journal, version_at(segment));

@@ -28,7 +28,7 @@ ips_chunk_bin(uint64_t size)
 int
 ips_chunk_push(ips_segment *segment, uint64_t *head, const ips_chunk *chunk)
 {
-    uint64_t first = *head;
+    uint64_t first = ips_peek(head);
     if (first != 0) {
         ips_chunk second;
         if (!ips_chunk_at(segment, first, &second) || second.state != chunk->state ||
@@ -46,8 +46,8 @@ ips_chunk_push(ips_segment *segment, uint64_t *head, const ips_chunk *chunk)
 int
 ips_chunk_unlink(ips_segment *segment, uint64_t *head, const ips_chunk *chunk)
 {
-    uint64_t next = chunk->shm->next;
-    uint64_t previous = chunk->shm->previous;
+    uint64_t next = ips_peek(&chunk->shm->next);
+    uint64_t previous = ips_peek(&chunk->shm->previous);
     uint64_t *way_here = head;
     ips_chunk neighbour;
     if (previous != 0) {
@@ -118,7 +118,7 @@ tell_right(ips_segment *segment, const ips_chunk *chunk)
 static int
 search_bin(const ips_segment *segment, unsigned bin, uint64_t size, uint64_t steps, ips_chunk *out)
 {
-    uint64_t offset = ips_heap_of(segment)->bins[bin];
+    uint64_t offset = ips_peek(&ips_heap_of(segment)->bins[bin]);
     for (; offset != 0 && steps > 0; steps--) {
         if (!ips_chunk_at(segment, offset, out) || out->state != IPS_CHUNK_FREE) {
             return ips_heap_damaged(segment, "a free chunk", offset);
@@ -126,7 +126,7 @@ search_bin(const ips_segment *segment, unsigned bin, uint64_t size, uint64_t ste
         if (out->size >= size) {
             return IPS_OK;
         }
-        offset = out->shm->next;
+        offset = ips_peek(&out->shm->next);
     }
     return IPS_ENOENT; /* not noted: the caller tries elsewhere */
 }
@@ -276,7 +276,7 @@ int
 ips_chunk_free(ips_segment *segment, const ips_chunk *chunk)
 {
     ips_chunk whole = *chunk, left, right;
-    uint64_t before = chunk->shm->before;
+    uint64_t before = ips_peek(&chunk->shm->before);
     uint64_t end = chunk->offset + chunk->size;
     int status = ips_journal_reserve(&segment->journal, STORES);
     whole.state = IPS_CHUNK_FREE;

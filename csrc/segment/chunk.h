@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/atomics.h"
 #include "segment/handle.h"
 
 enum {
@@ -64,7 +65,7 @@ ips_chunk_at(const ips_segment *segment, uint64_t offset, ips_chunk *out)
         return false;
     }
     ips_chunk_shm *shm = (ips_chunk_shm *)(segment->base + offset);
-    uint64_t word = shm->size;
+    uint64_t word = ips_peek(&shm->size);
     out->shm = shm;
     out->offset = offset;
     out->size = word & ~(uint64_t)IPS_CHUNK_STATE;

@@ -59,7 +59,7 @@ find_extent(void *owner, unsigned number, ips_journal_extent *out)
 {
     const ips_segment *segment = owner;
     ips_chunk chunk;
-    uint64_t offset = ips_heap_of(segment)->extents[number];
+    uint64_t offset = ips_peek(&ips_heap_of(segment)->extents[number]);
     if (offset == 0) {
         return false;
     }

@@ -23,6 +23,7 @@ typedef struct {
     ips_savepoint savepoint;
     uint64_t deferred; /* heap.deferred then */
     uint64_t cells;    /* fresh_count then */
+    uint64_t size;     /* the heap's, as it is again once what follows is undone */
     ips_sums sums;
 } ips_level;
 

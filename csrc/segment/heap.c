@@ -83,7 +83,7 @@ ips_block_at(const ips_segment *segment, uint64_t offset, ips_block *out)
         return false;
     }
     out->tag = (uint64_t *)(segment->base + offset - 8);
-    out->seen = *out->tag;
+    out->seen = ips_peek(out->tag);
     unsigned status = ips_tag_status(out->seen);
     if (status != IPS_TAG_ALLOCATED && status != IPS_TAG_PENDING) {
         return false;
@@ -222,7 +222,7 @@ take_from_run(ips_run *run, uint64_t *index)
     }
     *index = run->head - 1;
     uint64_t *tag = tag_in_run(run, *index);
-    uint64_t seen = *tag;
+    uint64_t seen = ips_peek(tag);
     run->head = ips_tag_link(seen);
     run->live++;
     bool sound = ips_tag_status(seen) == IPS_TAG_FREE && ips_tag_class(seen) == run->class &&
@@ -236,7 +236,7 @@ alloc_small(ips_segment *segment, unsigned class, ips_offset *out)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
     ips_run run;
-    uint64_t first = heap->runs[class];
+    uint64_t first = ips_peek(&heap->runs[class]);
     int status = ips_journal_reserve(&segment->journal, STORES);
     if (status == 0) {
         status = first == 0 ? new_run(segment, class, &run) : run_of_class(segment, first, class, &run);

@@ -118,12 +118,12 @@ ips_run_at(const ips_segment *segment, uint64_t offset, ips_run *out)
         return false;
     }
     const ips_run_shm *run = ips_run_of(&out->chunk);
-    uint64_t word = run->word;
+    uint64_t word = ips_peek(&run->word);
     out->head = word & 0xffff;
     out->given = word >> 16 & 0xffff;
     out->live = word >> 32 & 0xffff;
     out->class = (unsigned)(word >> 48);
-    out->capacity = run->capacity;
+    out->capacity = ips_peek(&run->capacity);
     out->total = ips_class_size(out->class);
     return out->total != 0 && out->capacity < 0xffff &&
            out->capacity * out->total <= out->chunk.size - IPS_RUN_BLOCKS &&

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/atomics.h"
+
 #define RANGE_BIT UINT64_C(1) /* in an entry's offset word: more than one word */
 
 void
@@ -265,19 +267,11 @@ may_change(const ips_journal *journal, uint64_t offset, uint64_t count)
     return offset % 8 == 0 && count != 0 && (fixed || heap);
 }
 
-/* One look at a word that a peer could be spoiling: what was checked is what
- * is used.  relaxed: by rule only the lock's holder writes it. */
-static uint64_t
-fetch(const uint64_t *word)
-{
-    return atomic_load_explicit((const _Atomic uint64_t *)word, memory_order_relaxed);
-}
-
 void
 ips_journal_settle_versions(ips_journal *journal)
 {
     for (uint64_t i = 1; i <= journal->touched; i++) {
-        uint64_t offset = fetch(&journal->extents[0].area[journal->extents[0].words - i]);
+        uint64_t offset = ips_peek(&journal->extents[0].area[journal->extents[0].words - i]);
         if (!may_change(journal, offset, 1)) {
             continue; /* spoilt since it was listed */
         }
@@ -326,11 +320,11 @@ read_entry(const ips_journal *journal, const uint64_t *area, uint64_t end, entry
     if (end < 2) {
         return false;
     }
-    uint64_t last = fetch(&area[end - 1]);
+    uint64_t last = ips_peek(&area[end - 1]);
     uint64_t count = 1;
     uint64_t trailer = 1;
     if ((last & RANGE_BIT) != 0) {
-        count = fetch(&area[end - 2]);
+        count = ips_peek(&area[end - 2]);
         trailer = 2;
     }
     if (count > end - trailer || !may_change(journal, last & ~RANGE_BIT, count)) {
@@ -375,7 +369,7 @@ take_up_extents(ips_journal *journal, uint64_t *used, uint64_t area_words)
     journal->last = 0;
     for (unsigned i = 0; i < IPS_JOURNAL_EXTENTS; i++) {
         ips_journal_extent *extent = &journal->extents[i + 1];
-        uint64_t split = journal->shm->splits[i];
+        uint64_t split = ips_peek(&journal->shm->splits[i]);
         if (split == 0 || split >= *used) {
             break;
         }

@@ -133,8 +133,8 @@ init_file(ips_object *object, void *context)
 int
 ips_segment_measure(ips_segment *segment)
 {
-    uint64_t size = ips_heap_of(segment)->size;
-    uint64_t top = segment->shm->top;
+    uint64_t size = ips_peek(&ips_heap_of(segment)->size);
+    uint64_t top = ips_peek(&segment->shm->top);
     if (size % IPS_CHUNK_UNIT != 0 || size > top || top > segment->max_size ||
         size < segment->heap_start + IPS_CHUNK_UNIT ||
         !ips_object_backs(segment->object, 0, top)) {

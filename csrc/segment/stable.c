@@ -182,8 +182,11 @@ ips_stable_free(ips_segment *segment, ips_offset cell)
 void
 ips_stable_give_back(ips_segment *segment, const ips_block *block)
 {
-    ips_heap_shm *heap = ips_heap_of(segment);
-    uint64_t *head = &heap->stable[block->run.chunk.shm->next];
+    uint64_t type = ips_peek(&block->run.chunk.shm->next); /* again, since it was checked */
+    if (type >= IPS_STABLE_TYPES) {
+        return; /* the cell is lost to use: check() names its chunk */
+    }
+    uint64_t *head = &ips_heap_of(segment)->stable[type];
     uint64_t offset = (uint64_t)((uint8_t *)(block->tag + 1) - segment->base);
     end_generation(cell_of(segment, offset));
     ips_set(segment, block->tag,

@@ -140,6 +140,7 @@ nest(ips_segment *segment)
     ips_savepoint_set(&segment->journal, &level->savepoint);
     level->deferred = ips_heap_of(segment)->deferred;
     level->cells = segment->fresh_count;
+    level->size = segment->size;
     level->sums = segment->sums;
     return IPS_OK;
 }
@@ -219,7 +220,7 @@ ips_tx_abort(ips_segment *segment)
         ips_heap_recall(segment, level->deferred);
         ips_savepoint_undo(&segment->journal, &level->savepoint);
         segment->sums = level->sums;
-        segment->size = ips_heap_of(segment)->size; /* a growth may have been undone */
+        segment->size = level->size; /* a growth may have been undone */
         return;
     }
     ips_stable_disown(segment, 0);
