@@ -145,7 +145,7 @@ def sync(run):
     _undisturbed(run)
     _fought(run)
     _handed(run)
-    _look_alikes(run)
+    look_alikes(run)
 
 
 def _undisturbed(run):
@@ -189,7 +189,8 @@ def _handed(run):
         run.contest(f"Barrier of {parties}, one round", "s", LESS, entrants)
 
 
-def _look_alikes(run):
+def look_alikes(run):
+    """Queues in place of multiprocessing's."""
     queues = (LookAlike, StandardQueue) if run.settings.rivals else (LookAlike,)
     count = min(run.settings.messages, TIMED)
     entrants = [messages.OneWay(queue, "value", count, SMALL, run.cpus) for queue in queues]
@@ -250,6 +251,7 @@ SUITES = {
     "roundtrip": (roundtrip,),
     "lock": (lock,),
     "sync": (sync,),
+    "mp": (look_alikes,),
     "data": (data,),
     "call": (call,),
     "memory": (memory,),

@@ -12,6 +12,7 @@ WORKS = (
     "roundtrip",
     "lock",
     "sync",
+    "mp",
     "data",
     "call",
     "memory",
@@ -118,6 +119,7 @@ def bench(work, messages, rivals, as_json, interval, memory, **settings):
     roundtrip   there and back: spinning, back to back, after idleness
     lock        acquire and release: free, by `with`, contended
     sync        every primitive beside its namesakes: free, contended, handed over
+    mp          ipcsys.mp.Queue: small dicts, numpy arrays of 10 MB (a part of sync)
     data        atomics and maps
     call        a call to a node beside pipes
     memory      allocation and look-up in a segment, inside C

@@ -2,10 +2,12 @@
 """ipcsys.mp between processes: start methods, pools, killed peers, an unsuspecting program."""
 
 import multiprocessing
+import os
 import queue
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor
 
 import mp_children
@@ -115,6 +117,93 @@ def test_a_child_killed_within_a_call_does_not_wedge_the_queue(target):
             box.get(timeout=SOON)
         box.put("after")
         assert box.get(timeout=SOON) == "after" and box.check() == []
+
+
+def test_an_array_of_200_megabytes_passes():
+    """Three copies of it in all: the sender's, the queue's, the receiver's."""
+    numpy = pytest.importorskip("numpy")
+    facts = os.statvfs("/dev/shm")
+    if facts.f_bavail * facts.f_frsize < 500 << 20:
+        pytest.skip("/dev/shm has less than 500 MiB free")
+    context = mp.get_context("fork")
+    box, answers = context.Queue(), context.Queue()
+    child = start(context, mp_children.sum_up, box, answers)
+    array = numpy.zeros((25, 1_000_000))
+    array[3, 4], array[-1, -1] = 2.0, 5.0
+    box.put(array)
+    assert answers.get(timeout=SOON) == ((25, 1_000_000), 7.0, True)
+    box.put(array[:2])
+    assert answers.get(timeout=SOON) == ((2, 1_000_000), 0.0, True)
+    box.put(None)
+    child.join(SOON)
+    child.close()
+    assert box.check() == []
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore"])
+def test_what_a_killed_child_held_can_be_had(kind, context):
+    lock, ready = getattr(context, kind)(), context.Event()
+    child = start(context, mp_children.hold_and_die, lock, ready)
+    assert ready.wait(SOON)
+    assert lock.acquire(timeout=SOON)
+    lock.release()
+    end(child)
+
+
+def test_a_value_that_a_killed_child_had_locked_goes_on(context):
+    total, ready = context.Value("i", 1), context.Event()
+    child = start(context, mp_children.hold_a_value_and_die, total, ready)
+    assert ready.wait(SOON)
+    child.join(SOON)
+    with total.get_lock():
+        total.value += 1
+    assert total.value == 8 and total.get_lock().acquire(timeout=SOON)
+    total.get_lock().release()
+    end(child)
+
+
+def test_a_killed_waiter_does_not_eat_a_notification():
+    context, ready = mp.get_context("fork"), mp.Event()
+    condition = context.Condition()
+    for number in range(3):
+        ready.clear()
+        child = start(context, mp_children.wait_at, condition, ready)
+        assert ready.wait(SOON)
+        with condition:  # it waits now
+            pass
+        if number < 2:
+            end(child)
+    with condition:
+        condition.notify()
+    child.join(SOON)
+    assert child.exitcode == 0
+    child.close()
+
+
+def test_a_barrier_breaks_where_a_party_is_killed_and_not_where_one_ends(context):
+    barrier = context.Barrier(2)
+    child = start(context, mp_children.meet, barrier, 3)
+    for _ in range(3):
+        barrier.wait(SOON)
+    child.join(SOON)
+    assert child.exitcode == 0 and not barrier.broken
+    child.close()
+    child = start(context, mp_children.meet, barrier, 10)
+    barrier.wait(SOON)
+    child.kill()
+    with pytest.raises(threading.BrokenBarrierError):
+        for _ in range(10):
+            barrier.wait(SOON)
+    end(child)
+
+
+def test_an_event_reaches_a_child(context):
+    event, answers = context.Event(), context.Queue()
+    child = start(context, mp_children.wait_for_event, event, answers)
+    event.set()
+    assert answers.get(timeout=SOON) is True
+    child.join(SOON)
+    child.close()
 
 
 PROGRAM = """

@@ -53,5 +53,35 @@ def put_for_ever(box, ready):
         box.put({"pid": os.getpid(), "text": "x" * 300})
 
 
-def echo(box, answers):
-    answers.put(box.get())
+def sum_up(box, answers):
+    """Of arrays until None comes: their shape and sum, and whether they are writable."""
+    while (array := box.get()) is not None:
+        answers.put((array.shape, float(array.sum()), array.flags.writeable))
+
+
+def hold_and_die(lock, ready):
+    lock.acquire()
+    ready.set()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_at(condition, ready):
+    with condition:
+        ready.set()
+        condition.wait()
+
+
+def meet(barrier, rounds):
+    for _ in range(rounds):
+        barrier.wait()
+
+
+def wait_for_event(event, answers):
+    answers.put(event.wait(20))
+
+
+def hold_a_value_and_die(total, ready):
+    with total.get_lock():
+        total.value = 7
+        ready.set()
+        os.kill(os.getpid(), signal.SIGKILL)
