@@ -115,6 +115,50 @@ class Cells(Target):
         _core.cells()
 
 
+class Wide(Target):
+    name = "wide cells"
+    file = ".wide"
+
+    def build(self):
+        self.permits = [ipcsys.Semaphore(i) for i in range(20)]
+        del self.permits[::3]
+        self.permits[-1].acquire()
+
+    def use(self):
+        with contextlib.suppress(ipcsys.Error):
+            _core.check_cells()
+        permits = []
+        for _ in range(30):
+            with contextlib.suppress(ipcsys.Error):
+                permits.append(ipcsys.Semaphore())
+                permits[-1].acquire(timeout=0)
+                permits[-1].release()
+        del permits[::2]
+        _core.cells()
+
+
+class Semaphore(Target):
+    name = "semaphore"
+    file = "permits"
+
+    def build(self):
+        self.permits = ipcsys.Semaphore(2, name="permits")
+        self.permits.acquire()
+        self.permits.release(3)
+        self.permits.acquire()
+
+    def use(self):
+        _core.objects()
+        permits = ipcsys.Semaphore(name="permits")
+        for act in (
+            permits.check, lambda: permits.acquire(timeout=0.02), permits.release,
+            lambda: permits.acquire(False), lambda: permits.release(2), permits.check,
+        ):  # fmt: skip
+            with contextlib.suppress(ipcsys.Error, ValueError):
+                act()
+        permits.value  # noqa: B018
+
+
 class Lock(Target):
     name = "lock"
     file = "door"

@@ -373,6 +373,38 @@ class Passed(Storm):
             type(kind).remove(f"{self.tag}-{end}")
 
 
+class Permits(Storm):
+    """Permits of the killed come back, each of them once."""
+
+    name = "semaphore"
+    count = 2
+
+    def create(self):
+        self.permits = ipcsys.BoundedSemaphore(self.count, name=self.tag)
+
+    def attach(self, role):
+        self.permits = ipcsys.BoundedSemaphore(name=self.tag, create=False)
+
+    def work(self, role, book):
+        assert self.permits.acquire(timeout=LATE), "the permits are lost"
+        if self.permits.acquire(False):
+            self.permits.release(2)
+        else:
+            self.permits.release()
+        book[0] += 1
+
+    def settle(self, books, lives):
+        for _ in range(self.count):
+            assert self.permits.acquire(timeout=1), "a permit is lost"
+        assert not self.permits.acquire(timeout=0.05), "a permit out of nothing"
+        self.permits.release(self.count)
+        assert self.permits.check() == []
+
+    def remove(self):
+        self.permits.close()
+        ipcsys.BoundedSemaphore.remove(self.tag)
+
+
 class Accounts(Storm):
     """Money moves between accounts in transactions; the sum stays, and each
     worker's own line in the map says how often it moved."""

@@ -30,6 +30,9 @@ SAYS = {
     "rlock.py": r"\{'checking': 600, 'savings': 300\}\n",
     "rwlock.py": r"whole updates only: True\nleft in the middle: True\nmended: True\n",
     "shared_array.py": r"\[10, 20, 30, 40\] \(4, 6\) \|u1\n",
+    "semaphore.py": (
+        r"free while one is taken: 1\nconversions: 4\nfree while both are taken: 0\n"
+    ),
     "shared_map.py": r"\[\('Lima', 21.0\), \('Oslo', -4.5\)\]\n",
     "shared_vector.py": (
         r"\['fan', 'lift', 'pump'\] motor\n"

@@ -3,7 +3,7 @@
 
 import pickle
 
-from ipcsys import Lock, _core
+from ipcsys import Lock, Semaphore, _core
 from ipcsys.testing.sweeping import Scene
 
 _FIRST_BACKED = 512  # cells that a new pool has memory for
@@ -14,23 +14,24 @@ class Make(Scene):
 
     name = "cell.make"
     own_namespace = True
+    kind = Lock
 
     def create(self):
-        self.kept = Lock()
+        self.kept = self.kind()
         self.kept.acquire()
 
     def attach(self):
-        self.kept = Lock()
+        self.kept = self.kind()
 
     def operation(self):
-        return (Lock,)
+        return (self.kind,)
 
     def verify(self, first, finished):
         _core.sweep()
         assert _core.check_cells() == []
-        mine = Lock()
+        mine = self.kind()
         assert mine.acquire(timeout=1)
-        assert pickle.loads(pickle.dumps(mine)).locked()
+        assert not pickle.loads(pickle.dumps(mine)).acquire(False)
         del mine
         assert _core.check_cells() == []
         # What living members hold: the survivor's, and the newcomer's while it asks.
@@ -55,7 +56,7 @@ class MakeFirst(Make):
         _core.owner()
 
     def verify(self, first, finished):
-        self.kept = self.kept if hasattr(self, "kept") and self.kept else Lock()
+        self.kept = self.kept if hasattr(self, "kept") and self.kept else self.kind()
         super().verify(first, finished)
 
 
@@ -63,19 +64,19 @@ class MakeGrowing(Make):
     name = "cell.make beyond the memory"
 
     def operation(self):
-        self.others = [Lock() for _ in range(_FIRST_BACKED - 2)]
-        return (Lock,)
+        self.others = [self.kind() for _ in range(_FIRST_BACKED - 2)]
+        return (self.kind,)
 
 
-def _make_and_drop():
-    Lock()
+def _make_and_drop(kind):
+    kind()
 
 
 class Drop(Make):
     name = "cell.make and drop"
 
     def operation(self):
-        return (_make_and_drop,)
+        return _make_and_drop, self.kind
 
 
 class Pickle(Make):
@@ -103,8 +104,53 @@ class Recover(Make):
         from ipcsys.testing.scenes.member import die_holding
 
         def hold():
-            self.others = [Lock() for _ in range(5)]
-            self.texts = [pickle.dumps(lock) for lock in self.others]
+            self.others = [self.kind() for _ in range(5)]
+            self.texts = [pickle.dumps(other) for other in self.others]
 
         die_holding(hold)
         return (_core.sweep,)
+
+
+class MakeWide(Make):
+    """A wide cell, whose body is cleared before it is anybody's."""
+
+    name = "cell.make a wide one"
+    kind = Semaphore
+
+
+class MakeFirstWide(MakeFirst):
+    name = "cell.make the first wide one"
+    kind = Semaphore
+
+
+class MakeAgainWide(MakeWide):
+    """In the memory of one that was used and dropped."""
+
+    name = "cell.make a wide one again"
+
+    def operation(self):
+        used = [self.kind() for _ in range(3)]
+        for one in used:
+            one.acquire()
+        del one, used
+        return (self.kind,)
+
+
+class DropWide(Drop):
+    name = "cell.make and drop a wide one"
+    kind = Semaphore
+
+
+class PickleWide(Pickle):
+    name = "cell.pickle a wide one"
+    kind = Semaphore
+
+
+class UnpickleWide(Unpickle):
+    name = "cell.unpickle a wide one"
+    kind = Semaphore
+
+
+class RecoverWide(Recover):
+    name = "cell.clear away the dead and their wide ones"
+    kind = Semaphore
