@@ -76,6 +76,7 @@ ips_barrier_start(ips_barrier *barrier, ips_wide *wide, uint32_t parties, ips_sp
     barrier->shm = (ips_barrier_shm *)(void *)wide->shm;
     barrier->space = space;
     barrier->parties = parties;
+    barrier->spin = (ips_spin){0};
     ips_lines_start(&barrier->seats, &barrier->shm->seats, wide, sizeof(ips_barrier_shm));
 }
 
@@ -372,7 +373,8 @@ int
 ips_barrier_wait(ips_barrier *barrier, const ips_barrier_visit *visit, int64_t deadline)
 {
     waiter self = {barrier, visit->round};
-    if (is_worth_spinning(barrier) && ips_spin_until(is_over, &self, deadline)) {
+    if (is_worth_spinning(barrier) &&
+        ips_spin_learning(&barrier->spin, is_over, &self, deadline)) {
         return ips_barrier_outcome(barrier, visit);
     }
     ips_watch watch;

@@ -39,6 +39,7 @@
 
 #include "sync/eventcount.h"
 #include "sync/lines.h"
+#include "sync/spin.h"
 
 typedef struct {
     _Atomic uint64_t state;
@@ -59,6 +60,7 @@ typedef struct {
     ips_space *space;
     uint32_t parties;
     ips_lines seats;
+    ips_spin spin;
 } ips_barrier;
 
 /* On the body of a wide object, all zeros when made; `parties` is the same for

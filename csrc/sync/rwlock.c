@@ -239,7 +239,7 @@ ips_rwlock_read(ips_rwlock *lock, int64_t deadline)
     if (deadline == IPS_AT_ONCE) {
         return ips_rwlock_heals(lock, &watch) && enter(lock, line) ? IPS_OK : IPS_ETIMEOUT;
     }
-    if (ips_spin_until(is_open, lock, deadline) && enter(lock, line)) {
+    if (ips_spin_learning(&lock->reading, is_open, lock, deadline) && enter(lock, line)) {
         return IPS_OK;
     }
     return read_late(lock, line, &watch, deadline);

@@ -49,6 +49,7 @@
 #include "sync/eventcount.h"
 #include "sync/lines.h"
 #include "sync/lock.h"
+#include "sync/spin.h"
 
 typedef struct {
     ips_lock_shm turn;
@@ -77,6 +78,8 @@ typedef struct {
     ips_rwlock_shm *shm;
     ips_space *space;
     ips_lines lines;
+    ips_spin reading;
+    ips_spin writing;
 } ips_rwlock;
 
 /* On the body of a wide object, all zeros when made. */
@@ -85,6 +88,7 @@ ips_rwlock_start(ips_rwlock *lock, ips_wide *wide, ips_space *space)
 {
     lock->shm = (ips_rwlock_shm *)(void *)wide->shm;
     lock->space = space;
+    lock->reading = lock->writing = (ips_spin){0};
     ips_lines_start(&lock->lines, &lock->shm->lines, wide, sizeof(ips_rwlock_shm));
 }
 

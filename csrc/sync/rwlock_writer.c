@@ -177,7 +177,7 @@ drain(writer *w)
     if (at_once || must_give_way(w)) {
         return at_once ? IPS_ETIMEOUT : IPS_EAGAIN;
     }
-    (void)ips_spin_until(is_clear, w, w->deadline);
+    (void)ips_spin_learning(&w->lock->writing, is_clear, w, w->deadline);
     for (;;) {
         uint32_t key = ips_eventcount_prepare(&w->lock->shm->drained);
         if (go_inside(w)) {
