@@ -2,13 +2,20 @@
 /* Announcing those who wait in event loops, and the postbox they hear by. */
 #include "bind/aio.h"
 
+#include "bind/barrier.h"
+#include "bind/condition.h"
+#include "bind/rwlock.h"
 #include "member/postbox.h"
 #include "sync/event.h"
-#include "sync/rlock.h"
 
 #define READY (-1) /* of arm: try now */
 
+/* A deadline that has passed. */
+#define LONG_AGO INT64_C(1)
+
 enum { QUEUE_GET = 0, QUEUE_PUT = 1, QUEUE_JOIN = 2 };
+enum { RWLOCK_READ = 0, RWLOCK_WRITE = 1 };
+enum { CONDITION_LOCK = -1 }; /* else the number of a seat, with its ticket as `since` */
 
 /* True if it is of a type that lies in a cell; *kind tells which. */
 static bool
@@ -21,6 +28,9 @@ is_cell(const ips_state *state, PyObject *object, enum ips_aio_kind *kind)
         {state->lock_type, IPS_AIO_LOCK},
         {state->rlock_type, IPS_AIO_RLOCK},
         {state->event_type, IPS_AIO_EVENT},
+        {state->condition_type, IPS_AIO_CONDITION},
+        {state->barrier_type, IPS_AIO_BARRIER},
+        {state->rwlock_type, IPS_AIO_RWLOCK},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         if (PyObject_TypeCheck(object, table[i].type)) {
@@ -127,15 +137,78 @@ arm_queue(ips_queue *queue, long what, bool thorough)
 }
 
 static int64_t
+arm_lock(void *words, ips_space *space, bool thorough)
+{
+    return ips_lock_arm((ips_lock_shm *)words, space, thorough) ? READY : 0;
+}
+
+/* The notification of one seat, or the lock that the condition has with it. */
+static int64_t
+arm_condition(const ips_aio_object *object, long what, int64_t ticket, bool thorough)
+{
+    if (what == CONDITION_LOCK) {
+        return arm_lock(object->words, object->space, thorough);
+    }
+    ips_condition condition = ips_condition_of(&object->cell->cell.wide, object->space);
+    ips_seat seat = {ips_space_self(object->space), (uint64_t)ticket, (uint32_t)what};
+    (void)ips_eventcount_prepare_async(&condition.shm->changed, object->space);
+    if (thorough) {
+        ips_condition_tend(condition, true);
+    }
+    return what < 0 || what >= (long)IPS_SEATS_MOST
+            || ips_condition_is_notified(condition, &seat) ? READY : ticket;
+}
+
+/* `what` is the round's last bit, `round` the whole of it. */
+static int64_t
+arm_barrier(const ips_aio_object *object, int64_t round, bool thorough)
+{
+    ips_barrier *barrier = &((ips_barrier_object *)object->cell)->barrier;
+    ips_barrier_visit visit = {.round = (uint32_t)round};
+    (void)ips_eventcount_prepare_async(ips_barrier_event(barrier, visit.round), object->space);
+    if (thorough && ips_space_sweep(object->space) == 0
+        && ips_barrier_wait(barrier, &visit, LONG_AGO) != IPS_ETIMEOUT) {
+        return READY; /* it looked for the dead */
+    }
+    return ips_barrier_outcome(barrier, &visit) == IPS_EAGAIN ? round : READY;
+}
+
+/* Readers wait for the gate; writers for the turn, for an upgrader, and for
+ * readers to leave: they try after this, and after each byte. */
+static int64_t
+arm_rwlock(const ips_aio_object *object, long what, bool thorough)
+{
+    ips_rwlock *lock = &((ips_rwlock_object *)object->cell)->lock;
+    (void)ips_eventcount_prepare_async(&lock->shm->opened, object->space);
+    if (what == RWLOCK_WRITE) {
+        (void)ips_eventcount_prepare_async(&lock->shm->drained, object->space);
+        (void)ips_lock_arm(&lock->shm->turn, object->space, thorough);
+    }
+    if (thorough) {
+        ips_rwlock_probe(lock);
+    }
+    /* relaxed: after the fence in prepare, which pairs with the one in
+     * ips_rwlock_open_gate; entering does the ordering. */
+    return what == RWLOCK_READ && atomic_load_explicit(&lock->shm->gate, memory_order_relaxed) == 0
+        ? READY : 0;
+}
+
+static int64_t
 arm(const ips_aio_object *object, long what, int64_t since, bool thorough)
 {
     switch (object->kind) {
+    case IPS_AIO_CONDITION:
+        return arm_condition(object, what, since, thorough);
+    case IPS_AIO_BARRIER:
+        return arm_barrier(object, since, thorough);
+    case IPS_AIO_RWLOCK:
+        return arm_rwlock(object, what, thorough);
     case IPS_AIO_EVENT:
         return arm_event((ips_event_shm *)object->words, object->space, since);
     case IPS_AIO_QUEUE:
         return arm_queue(&object->queue->body, what, thorough);
     default: /* an rlock's words begin with its lock */
-        return ips_lock_arm((ips_lock_shm *)object->words, object->space, thorough) ? READY : 0;
+        return arm_lock(object->words, object->space, thorough);
     }
 }
 
@@ -291,5 +364,6 @@ ips_add_aio(PyObject *module, ips_state *state)
 {
     (void)state;
     return PyModule_AddFunctions(module, functions) < 0
-        ? -1 : PyModule_AddFunctions(module, ips_aio_tries);
+        || PyModule_AddFunctions(module, ips_aio_tries) < 0
+        ? -1 : PyModule_AddFunctions(module, ips_aio_waits);
 }

@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What ipcsys.aio needs of the core: to announce a waiter that must not park,
- * to hear of changes through this process's postbox (aio.c), and to try an
- * operation without waiting for anything (aio_tries.c).  None of it parks, or
- * waits for a lock beyond a few microseconds, so an event loop may call it. */
+ * to hear of changes through this process's postbox (aio.c), to try an
+ * operation without waiting for anything (aio_tries.c), and to keep what a
+ * longer wait leaves in the object (aio_waits.c).  None of it parks, or waits
+ * for a lock beyond a few microseconds, so an event loop may call it. */
 #ifndef IPS_BIND_AIO_H
 #define IPS_BIND_AIO_H
 
 #include "bind/cell.h"
 #include "bind/queue.h"
 
-enum ips_aio_kind { IPS_AIO_LOCK, IPS_AIO_RLOCK, IPS_AIO_EVENT, IPS_AIO_QUEUE };
+enum ips_aio_kind {
+    IPS_AIO_LOCK,
+    IPS_AIO_RLOCK,
+    IPS_AIO_EVENT,
+    IPS_AIO_CONDITION,
+    IPS_AIO_BARRIER,
+    IPS_AIO_RWLOCK,
+    IPS_AIO_QUEUE,
+};
 
 /* An object that has a face in ipcsys.aio, in use until ips_aio_leave(). */
 typedef struct {
@@ -25,6 +34,8 @@ typedef struct {
 bool ips_aio_enter(ips_state *state, PyObject *object, ips_aio_object *out);
 void ips_aio_leave(const ips_aio_object *object);
 
-extern PyMethodDef ips_aio_tries[]; /* aio_tries.c; aio.c adds them to the module */
+/* aio.c adds them to the module. */
+extern PyMethodDef ips_aio_tries[]; /* aio_tries.c */
+extern PyMethodDef ips_aio_waits[]; /* aio_waits.c */
 
 #endif

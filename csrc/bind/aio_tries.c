@@ -2,7 +2,7 @@
 /* Operations that are tried, not waited for. */
 #include "bind/aio.h"
 
-#include "bind/rlock.h"
+#include "bind/condition.h"
 
 /* A deadline that has passed, but not IPS_AT_ONCE, at which a queue still
  * waits a moment for its own locks. */
@@ -25,13 +25,17 @@ enter_as(PyObject *module, PyObject *const *args, Py_ssize_t count, ips_aio_obje
         && ips_aio_enter(ips_state_of_module(module), args[0], object);
 }
 
+/* Also a condition that has its lock with it. */
 static bool
 is_rlock(const ips_aio_object *object)
 {
-    if (object->kind != IPS_AIO_RLOCK) {
+    bool is = object->kind == IPS_AIO_RLOCK
+        || (object->kind == IPS_AIO_CONDITION
+            && ((ips_condition_object *)object->cell)->lock == NULL);
+    if (!is) {
         PyErr_SetString(PyExc_TypeError, "it is no RLock");
     }
-    return object->kind == IPS_AIO_RLOCK;
+    return is;
 }
 
 /* Taken, again or for the first time, also from one known to be dead. */
@@ -50,20 +54,25 @@ take_rlock(ips_rlock_shm *rlock, ips_space *space, uint64_t task)
         && ips_rlock_try_or_take_over(rlock, space, task) >= 0;
 }
 
-PyDoc_STRVAR(take_doc, "async_rlock_take(rlock, task, /)\n--\n\n"
+PyDoc_STRVAR(take_doc, "async_rlock_take(rlock, task, count=1, /)\n--\n\n"
 "Take the lock for the task of that number, again where it holds it: False where\n"
-"another has it.");
+"another has it.  More than once only for a task that does not hold it.");
 
 static PyObject *
 core_async_rlock_take(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ips_aio_object object;
     uint64_t task;
-    if (!enter_as(module, args, count, &object, &task)) {
+    unsigned long long times = count == 3 ? PyLong_AsUnsignedLongLong(args[2]) : 1;
+    if (PyErr_Occurred() != NULL
+        || !enter_as(module, args, count == 3 ? 2 : count, &object, &task)) {
         return NULL;
     }
     bool known = is_rlock(&object);
     bool taken = known && take_rlock((ips_rlock_shm *)object.words, object.space, task);
+    if (taken && times > 1) {
+        ips_rlock_settle((ips_rlock_shm *)object.words, ips_space_self(object.space), task, times);
+    }
     ips_aio_leave(&object);
     return known ? PyBool_FromLong(taken) : NULL;
 }
@@ -84,6 +93,28 @@ core_async_rlock_is_mine(PyObject *module, PyObject *const *args, Py_ssize_t cou
                                            ips_space_self(object.space), task);
     ips_aio_leave(&object);
     return known ? PyBool_FromLong(mine) : NULL;
+}
+
+PyDoc_STRVAR(save_doc, "async_rlock_save(rlock, task, /)\n--\n\n"
+"Give up all takings of the task of that number: how many; 0 where it has none.");
+
+static PyObject *
+core_async_rlock_save(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ips_aio_object object;
+    uint64_t task;
+    if (!enter_as(module, args, count, &object, &task)) {
+        return NULL;
+    }
+    uint64_t had = 0;
+    bool known = is_rlock(&object);
+    ips_rlock_shm *rlock = (ips_rlock_shm *)object.words;
+    if (known && ips_rlock_is_mine(rlock, ips_space_self(object.space), task)) {
+        had = ips_rlock_count(rlock);
+        ips_rlock_leave(rlock);
+    }
+    ips_aio_leave(&object);
+    return known ? PyLong_FromUnsignedLongLong(had) : NULL;
 }
 
 PyDoc_STRVAR(release_doc, "async_rlock_release(rlock, task, /)\n--\n\n"
@@ -194,6 +225,7 @@ PyMethodDef ips_aio_tries[] = {
     {"async_put", FAST(core_async_put), put_doc},
     {"async_rlock_is_mine", FAST(core_async_rlock_is_mine), is_mine_doc},
     {"async_rlock_release", FAST(core_async_rlock_release), release_doc},
+    {"async_rlock_save", FAST(core_async_rlock_save), save_doc},
     {"async_rlock_take", FAST(core_async_rlock_take), take_doc},
     {NULL, NULL, 0, NULL},
 };
