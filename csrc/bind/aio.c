@@ -5,6 +5,7 @@
 #include "bind/barrier.h"
 #include "bind/condition.h"
 #include "bind/rwlock.h"
+#include "bind/semaphore.h"
 #include "member/postbox.h"
 #include "sync/event.h"
 
@@ -28,6 +29,8 @@ is_cell(const ips_state *state, PyObject *object, enum ips_aio_kind *kind)
         {state->lock_type, IPS_AIO_LOCK},
         {state->rlock_type, IPS_AIO_RLOCK},
         {state->event_type, IPS_AIO_EVENT},
+        {state->semaphore_type, IPS_AIO_SEMAPHORE},
+        {state->bounded_semaphore_type, IPS_AIO_SEMAPHORE},
         {state->condition_type, IPS_AIO_CONDITION},
         {state->barrier_type, IPS_AIO_BARRIER},
         {state->rwlock_type, IPS_AIO_RWLOCK},
@@ -142,6 +145,15 @@ arm_lock(void *words, ips_space *space, bool thorough)
     return ips_lock_arm((ips_lock_shm *)words, space, thorough) ? READY : 0;
 }
 
+/* A permit to be had, also of a dead member's.  Where the lock is in the way,
+ * its release is waited for instead. */
+static int64_t
+arm_semaphore(ips_semaphore *semaphore, bool thorough)
+{
+    return ips_semaphore_arm(semaphore, thorough)
+        ? arm_lock(&semaphore->shm->lock, semaphore->space, thorough) : 0;
+}
+
 /* The notification of one seat, or the lock that the condition has with it. */
 static int64_t
 arm_condition(const ips_aio_object *object, long what, int64_t ticket, bool thorough)
@@ -197,6 +209,8 @@ static int64_t
 arm(const ips_aio_object *object, long what, int64_t since, bool thorough)
 {
     switch (object->kind) {
+    case IPS_AIO_SEMAPHORE:
+        return arm_semaphore(&((ips_semaphore_object *)object->cell)->semaphore, thorough);
     case IPS_AIO_CONDITION:
         return arm_condition(object, what, since, thorough);
     case IPS_AIO_BARRIER:

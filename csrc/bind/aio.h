@@ -14,6 +14,7 @@ enum ips_aio_kind {
     IPS_AIO_LOCK,
     IPS_AIO_RLOCK,
     IPS_AIO_EVENT,
+    IPS_AIO_SEMAPHORE,
     IPS_AIO_CONDITION,
     IPS_AIO_BARRIER,
     IPS_AIO_RWLOCK,

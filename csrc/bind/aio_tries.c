@@ -3,6 +3,7 @@
 #include "bind/aio.h"
 
 #include "bind/condition.h"
+#include "bind/semaphore.h"
 
 /* A deadline that has passed, but not IPS_AT_ONCE, at which a queue still
  * waits a moment for its own locks. */
@@ -138,6 +139,45 @@ core_async_rlock_release(PyObject *module, PyObject *const *args, Py_ssize_t cou
     return known ? PyBool_FromLong(mine) : NULL;
 }
 
+/* --- semaphores ------------------------------------------------------------- */
+
+/* 1, 0, IPS_EAGAIN where its lock is held by one not known to be dead, ... */
+static int
+take_permit(ips_semaphore *semaphore)
+{
+    ips_owner me = ips_space_self(semaphore->space);
+    int status = me == IPS_NOBODY ? IPS_EAGAIN : ips_semaphore_quick(semaphore, me);
+    ips_owner owner = ips_lock_owner(&semaphore->shm->lock);
+    if (status != IPS_EAGAIN || owner == IPS_NOBODY
+        || ips_member_lives(semaphore->space, owner, false)) {
+        return status;
+    }
+    status = ips_semaphore_try(semaphore, false);
+    return status == IPS_OK ? 1 : status;
+}
+
+PyDoc_STRVAR(permit_doc, "async_semaphore_take(semaphore, /)\n--\n\n"
+"Take a permit: False where none is free, or the semaphore's lock is not.");
+
+static PyObject *
+core_async_semaphore_take(PyObject *module, PyObject *semaphore)
+{
+    ips_aio_object object;
+    if (!ips_aio_enter(ips_state_of_module(module), semaphore, &object)) {
+        return NULL;
+    }
+    int status = IPS_EMISMATCH;
+    if (object.kind == IPS_AIO_SEMAPHORE) {
+        status = take_permit(&((ips_semaphore_object *)semaphore)->semaphore);
+    }
+    ips_aio_leave(&object);
+    if (status == IPS_EMISMATCH) {
+        return PyErr_Format(PyExc_TypeError, "it is no Semaphore");
+    }
+    return status < 0 && status != IPS_EAGAIN ? ips_raise(object.state, status)
+                                              : PyBool_FromLong(status == 1);
+}
+
 /* --- queues ------------------------------------------------------------------ */
 
 static ips_queue_object *
@@ -227,5 +267,6 @@ PyMethodDef ips_aio_tries[] = {
     {"async_rlock_release", FAST(core_async_rlock_release), release_doc},
     {"async_rlock_save", FAST(core_async_rlock_save), save_doc},
     {"async_rlock_take", FAST(core_async_rlock_take), take_doc},
+    {"async_semaphore_take", core_async_semaphore_take, METH_O, permit_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -19,15 +19,35 @@ the same thing get it in the order in which they came.
     loops       how tasks wait: FIFO, bounds, lines
     faces       what the classes have in common
     locks       Lock, RLock, Event
+    semaphores  Semaphore, BoundedSemaphore
+    conditions  Condition
+    barriers    Barrier
+    rwlocks     RWLock
     queues      Queue
     nodes       Node, loaded when first asked for
 """
 
+from ipcsys.aio.barriers import Barrier
+from ipcsys.aio.conditions import Condition
 from ipcsys.aio.faces import wrap
 from ipcsys.aio.locks import Event, Lock, RLock
 from ipcsys.aio.queues import Queue
+from ipcsys.aio.rwlocks import RWLock
+from ipcsys.aio.semaphores import BoundedSemaphore, Semaphore
 
-__all__ = ["Event", "Lock", "Node", "Queue", "RLock", "wrap"]
+__all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "Lock",
+    "Node",
+    "Queue",
+    "RLock",
+    "RWLock",
+    "Semaphore",
+    "wrap",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -45,6 +45,16 @@ class _Holdable(Face):
     def release(self) -> None:
         raise NotImplementedError
 
+    def _is_mine(self) -> bool:
+        raise NotImplementedError
+
+    def _let_go(self) -> int:
+        """Give it up whatever its depth, which is returned."""
+        raise NotImplementedError
+
+    async def _have_again(self, depth: int) -> None:
+        raise NotImplementedError
+
     def locked(self) -> bool:
         """Whether somebody holds the lock."""
         return self.shared.locked()
@@ -102,6 +112,16 @@ class Lock(_Holdable):
         """Give the lock up; NotHeld (a RuntimeError) where nobody holds it."""
         self.shared.release()
 
+    def _is_mine(self) -> bool:
+        return self.shared.locked()  # as threading asks a Lock
+
+    def _let_go(self) -> int:
+        self.shared.release()
+        return 1
+
+    async def _have_again(self, depth: int) -> None:
+        await self.acquire()
+
 
 class RLock(_Holdable):
     """ipcsys.RLock for asyncio: a lock that the task which holds it may take again.
@@ -132,6 +152,21 @@ class RLock(_Holdable):
         """Give up one taking; NotHeld (a RuntimeError) where this task has none."""
         if not _core.async_rlock_release(self.shared, _this_task()):
             raise NotHeld("cannot release un-acquired lock")
+
+    def _is_mine(self) -> bool:
+        return _core.async_rlock_is_mine(self.shared, _this_task())
+
+    def _let_go(self) -> int:
+        return _core.async_rlock_save(self.shared, _this_task())
+
+    async def _have_again(self, depth: int) -> None:
+        task = _this_task()
+
+        def attempt() -> Any:
+            return _core.async_rlock_take(self.shared, task, depth) or NOT_YET
+
+        if is_waited_for(self._turn) or attempt() is NOT_YET:
+            await wait(self._turn, attempt)
 
 
 class Event(Face):

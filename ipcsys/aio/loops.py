@@ -42,9 +42,9 @@ class Waiter:
 
     __slots__ = ("announced", "expired", "future", "since")
 
-    def __init__(self) -> None:
+    def __init__(self, since: int) -> None:
         self.future: asyncio.Future[None] | None = None  # what it sleeps on
-        self.since = -1
+        self.since = since
         self.announced = False
         self.expired = False
 
@@ -68,7 +68,7 @@ class Thing:
         self.holder = 0  # a member whose death ends the wait, where the core knows of none
         self.lives: Callable[[], bool] | None = None  # the proof of it
         address, self.space = _core.async_place(shared)
-        self.key = (address, what)
+        self.key: tuple[Any, ...] = (address, what)
         self.shared = shared
         self.what = what
         self.single = single  # only one can have it: they stand in line
@@ -101,7 +101,8 @@ class Line:
             if waiter.future is None or waiter.future.done():
                 continue  # awake: it looks by itself
             try:
-                ready = self.thing.looks_twice or self.arm(waiter, thorough)
+                twice = self.thing.looks_twice
+                ready = (thorough or not twice) and self.arm(waiter, thorough) or twice
             except Error:
                 ready = True  # closed, or worse: its own try will raise it
             if ready:
@@ -120,9 +121,8 @@ class Line:
     def look_for_death(self) -> None:
         """Its holder's process ended, or nothing would tell of that."""
         lives = self.thing.lives
-        if lives is None:
-            self.look(thorough=True)
-        elif not lives():
+        self.look(thorough=lives is None)
+        if lives is not None and not lives():
             for waiter in self.waiters:
                 waiter.wake()
 
@@ -132,7 +132,7 @@ class Hub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.lines: dict[tuple[int, int], Line] = {}
+        self.lines: dict[tuple[Any, ...], Line] = {}
         self._boxes: dict[int, tuple[int, int, int]] = {}  # by namespace
         self._watched: dict[int, int] = {}  # descriptors of holders' processes
         self._pause = FIRST_BOUND
@@ -204,8 +204,9 @@ class Hub:
                 continue
             holder = self._holder_of(line)
             subject = holder or line.thing.key[0]
-            line.look()
-            if subject not in self._watched and subject not in asked:
+            if subject in self._watched or subject in asked:
+                line.look()
+            else:
                 line.look_for_death()
                 if holder:
                     self._watch(line.thing.shared, holder)
@@ -280,14 +281,18 @@ def is_waited_for(thing: Thing) -> bool:
 
 
 async def wait(
-    thing: Thing, attempt: Callable[[], Any] | None = None, timeout: float | None = None
+    thing: Thing,
+    attempt: Callable[[], Any] | None = None,
+    timeout: float | None = None,
+    since: int = -1,
 ) -> Any:
     """Wait in line until attempt() returns something else than NOT_YET, which is
     returned; without an attempt, until the thing is ready, which is True.
-    NOT_YET where `timeout` seconds were not enough."""
+    NOT_YET where `timeout` seconds were not enough.  `since` is what the core is told
+    at first."""
     loop = asyncio.get_running_loop()
     line = hub_of(loop).line(thing)
-    waiter = Waiter()
+    waiter = Waiter(since)
     line.waiters.append(waiter)
     timer = None if timeout is None else loop.call_later(max(0.0, timeout), waiter.expire)
     try:
