@@ -5,10 +5,6 @@
 #include "bind/condition.h"
 #include "bind/semaphore.h"
 
-/* A deadline that has passed, but not IPS_AT_ONCE, at which a queue still
- * waits a moment for its own locks. */
-#define LONG_AGO INT64_C(1)
-
 /* --- rlocks ---------------------------------------------------------------- */
 
 /* The arguments (object, number) of these functions, entered; false with an
@@ -220,7 +216,7 @@ core_async_get(PyObject *module, PyObject *const *args, Py_ssize_t count)
     PyObject *item = NULL;
     if (!ips_queue_raise_owed(queue)) {
         item = ips_queue_look(&queue->body, &look) == IPS_EEMPTY
-            ? Py_NewRef(args[1]) : ips_queue_get_value(queue, LONG_AGO);
+            ? Py_NewRef(args[1]) : ips_queue_get_value(queue, IPS_QUEUE_HARDLY);
     }
     if (item == NULL && swallow(state, IPS_ORDINAL_EMPTY)) {
         item = Py_NewRef(args[1]);
@@ -248,7 +244,7 @@ core_async_put(PyObject *module, PyObject *const *args, Py_ssize_t count)
     int status = PyObject_GetBuffer(args[2], &view, PyBUF_SIMPLE);
     if (status == 0) {
         ips_message message = {view.buf, (uint64_t)view.len, (uint8_t)kind};
-        status = ips_queue_put_message(queue, &message, LONG_AGO);
+        status = ips_queue_put_message(queue, &message, IPS_QUEUE_HARDLY);
         PyBuffer_Release(&view);
     }
     ips_queue_leave(queue);

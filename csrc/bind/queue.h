@@ -50,6 +50,9 @@ int ips_queue_run(ips_queue_object *self, ips_wait_step step, void *context, int
 
 /* The same for a step that puts: at the deadline once more without waiting,
  * which tells a full queue (IPS_ETIMEOUT) from full memory (IPS_ENOSPACE). */
+/* A deadline at which a call is tried and waits for nothing; with IPS_AT_ONCE
+ * it would wait for the queue's own locks a moment. */
+#define IPS_QUEUE_HARDLY INT64_C(1)
 int ips_queue_run_put(ips_queue_object *self, ips_wait_step step, void *context, int64_t deadline);
 
 const char *ips_queue_title(const ips_queue_object *self); /* for messages */

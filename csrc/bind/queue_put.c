@@ -41,7 +41,7 @@ int
 ips_queue_run_put(ips_queue_object *self, ips_wait_step step, void *context, int64_t deadline)
 {
     int status = ips_queue_run(self, step, context, deadline);
-    return status == IPS_ETIMEOUT && deadline != IPS_AT_ONCE
+    return status == IPS_ETIMEOUT && deadline > IPS_QUEUE_HARDLY
         ? ips_queue_run(self, step, context, IPS_AT_ONCE) : status;
 }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ipcsys import _core
 from ipcsys.aio.faces import Face, checked
 from ipcsys.aio.loops import NOT_YET, Thing, is_waited_for, wait
-from ipcsys.errors import Empty, Full, Timeout
+from ipcsys.errors import DecodeError, Empty, Full, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,6 +36,7 @@ class Queue(Face):
 
     def _adopt(self, shared: Any) -> None:
         super()._adopt(shared)
+        self._owed: DecodeError | None = None  # its message was taken, and counts
         self._items = Thing(shared, _GET)
         self._room = Thing(shared, _PUT, looks_twice=True)
         self._rest = Thing(shared, _JOIN, single=False)
@@ -45,24 +46,36 @@ class Queue(Face):
     async def get(self, timeout: float | None = None) -> Any:
         """Take the next item, waiting for it; Empty where none comes within `timeout`
         seconds, ShutDown where none can come."""
-        return await self._take(lambda: _core.async_get(self.shared, NOT_YET), timeout)
+        return await self._take(self._one, timeout)
 
     def get_nowait(self) -> Any:
         """Take the next item if there is one, else raise Empty."""
-        item = _core.async_get(self.shared, NOT_YET)
+        item = self._one()
         if item is NOT_YET:
             raise self._empty()
         return item
 
     async def get_many(self, n: int, timeout: float | None = None) -> list[Any]:
         """Take up to n items as a list, waiting for the first of them only; Empty where
-        none comes within `timeout` seconds."""
-        return await self._take(lambda: self._hardly(self.shared.get_many, n), timeout)
+        none comes within `timeout` seconds.  One that cannot be decoded ends the list; its
+        DecodeError comes with the next call."""
+        if n < 0:
+            raise ValueError(f"n must not be negative, but is {n}")
+        return await self._take(lambda: self._several(n), timeout) if n else []
 
     async def get_into(self, buffer: Buffer, timeout: float | None = None) -> int:
         """Take the next message, which must be bytes, into a writable buffer; its size.
         One that does not fit, or is not bytes, raises and stays."""
-        return await self._take(lambda: self._hardly(self.shared.get_into, buffer), timeout)
+
+        def attempt() -> Any:
+            if self.shared.empty():
+                return NOT_YET
+            try:
+                return self.shared.get_into(buffer, True, _HARDLY)
+            except Empty:
+                return NOT_YET
+
+        return await self._take(attempt, timeout)
 
     async def _take(self, attempt: Callable[[], Any], timeout: float | None) -> Any:
         checked(timeout)
@@ -75,13 +88,26 @@ class Queue(Face):
             raise self._empty()
         return item
 
-    def _hardly(self, method: Callable[..., Any], argument: Any) -> Any:
-        if self.shared.empty():
-            return NOT_YET
-        try:
-            return method(argument, True, _HARDLY)
-        except Empty:
-            return NOT_YET
+    def _one(self) -> Any:
+        owed, self._owed = self._owed, None
+        if owed is not None:
+            raise owed
+        return _core.async_get(self.shared, NOT_YET)
+
+    def _several(self, n: int) -> Any:
+        items: list[Any] = []
+        while len(items) < n:
+            try:
+                item = self._one()
+            except DecodeError as error:
+                if not items:
+                    raise
+                self._owed = error
+                break
+            if item is NOT_YET:
+                break
+            items.append(item)
+        return items or NOT_YET
 
     def _empty(self) -> Empty:
         return Empty(f"the queue {self._title()} is empty")
@@ -107,24 +133,23 @@ class Queue(Face):
 
     async def put_many(self, items: Iterable[Any], timeout: float | None = None) -> int:
         """Put items in order and return how many went in: all, or fewer where `timeout`
-        seconds were not enough; Full where not one did.  A cancellation in between leaves
-        those put that were put."""
-        left = list(items)
-        count = len(left)
+        seconds were not enough; Full where not one did.  Nothing is put if an item cannot be
+        encoded.  A cancellation in between leaves those put that were put."""
+        encoded = [_core.encode_value(item) for item in items]
+        done = 0
 
         def attempt() -> Any:
-            try:
-                del left[: self.shared.put_many(left, True, _HARDLY)]
-            except Full:
-                pass
-            return NOT_YET if left else count
+            nonlocal done
+            while done < len(encoded) and _core.async_put(self.shared, *encoded[done]):
+                done += 1
+            return done if done == len(encoded) else NOT_YET
 
         try:
             await self._give(attempt, timeout)
         except Full:
-            if len(left) == count:
+            if done == 0:
                 raise
-        return count - len(left)
+        return done
 
     def _put(self, kind: int, data: Buffer) -> Any:
         return _core.async_put(self.shared, kind, data) or NOT_YET

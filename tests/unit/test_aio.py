@@ -649,3 +649,33 @@ def test_a_put_that_cannot_be_encoded_raises_and_puts_nothing():
         assert items.closed
 
     run(main())
+
+
+def test_many_at_once_stop_at_what_cannot_be_decoded():
+    items = aio.Queue()
+
+    async def main():
+        assert await items.put_many(["a", "b"]) == 2
+        items.shared.put(_Spoiled())
+        await items.put("c")
+        assert await items.get_many(10) == ["a", "b"]
+        with pytest.raises(ipcsys.DecodeError):
+            await items.get_many(10)
+        assert await items.get_many(10) == ["c"]
+        assert await items.get_many(0) == []
+        with pytest.raises(ValueError):
+            await items.get_many(-1)
+        with pytest.raises(ipcsys.EncodeError):
+            await items.put_many(["a", lambda: 1])
+        assert items.empty()
+
+    run(main())
+
+
+def _spoil():
+    raise RuntimeError("not today")
+
+
+class _Spoiled:
+    def __reduce__(self):
+        return _spoil, ()
