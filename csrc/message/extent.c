@@ -65,6 +65,20 @@ name_writer(const ips_ring *ring, const ips_extents *extents, ips_owner me)
     }
 }
 
+/* What the shared counts say has memory, the file must have: else SIGBUS. */
+static int
+check_memory(const ips_ring *ring, const ips_extents *extents)
+{
+    for (uint32_t i = 0; i < extents->count; i++) {
+        uint64_t end = (uint64_t)extents->span[i].unit + extents->span[i].count;
+        if (end > ring->units || !ips_ring_backs(ring, ring->area_offset, end * IPS_BLOCK)) {
+            return ips_fail(IPS_ECORRUPT, "queue '%s': units up to %llu without memory",
+                            ips_ring_name(ring), (unsigned long long)end);
+        }
+    }
+    return IPS_OK;
+}
+
 int
 ips_extents_claim(ips_ring *ring, uint64_t tail, uint64_t size, ips_owner me, ips_extents *out)
 {
@@ -79,6 +93,7 @@ ips_extents_claim(ips_ring *ring, uint64_t tail, uint64_t size, ips_owner me, ip
             status = ips_units_search(ring, tail, keep, want, out->span, &out->count);
         }
     }
+    status = status < 0 ? status : check_memory(ring, out);
     if (status == 0) {
         /* acquire: pairs with the release of the head in message/queue.c. */
         uint64_t head = atomic_load_explicit(&ring->shm->consumers.head, memory_order_acquire);

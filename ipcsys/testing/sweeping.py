@@ -32,6 +32,8 @@ from ipcsys._stepper import step
 from ipcsys.testing import stepping
 
 LATE = 8.0  # seconds that any one answer may take
+LATE_END = 60.0  # seconds that a victim may take; LONG where it goes a long way in steps
+LONG = 600.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -260,6 +262,7 @@ class Stage:
             os.environ["IPCSYS_NAMESPACE"] = f"{self.namespace}-{self.number}"
         survivor, victim = _Actor(_survivor(scene)), None
         length, answer = None, None
+        patience = LONG if kind == "step" and scene.long else LATE_END
         who = "survivor"
         try:
             survivor.hear(scene.deadline)
@@ -268,8 +271,8 @@ class Stage:
             survivor.tell(["meanwhile", victim.pid])
             who = "victim"
             if stop == 0:
-                length = victim.hear(60)
-            status, log = victim.wait(60)
+                length = victim.hear(patience)
+            status, log = victim.wait(patience)
             who = "survivor, meanwhile"
             survivor.hear(scene.deadline)
             answer = {"beyond": status == 0, "problem": None}
