@@ -2,11 +2,17 @@
 """The machine that measures: two CPUs apart, its description, a folder for the run."""
 
 import contextlib
+import fcntl
 import os
 import platform
+import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
+
+PREFIX = "ipcsys-bench-"
+YOUNG = 10.0  # seconds
 
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/{}"
 
@@ -60,7 +66,11 @@ def scratch():
     """A root of namespaces for this run alone, removed after it, whatever the run leaves."""
     root = os.environ.get("IPCSYS_DIR") or "/dev/shm"
     os.makedirs(root, mode=0o700, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix="ipcsys-bench-", dir=root)
+    clear_leftovers(root)
+    folder = tempfile.mkdtemp(prefix=PREFIX, dir=root)
+    # Held by this process and those it forks: how the next run tells it from a leftover.
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
     before = os.environ.get("IPCSYS_DIR")
     os.environ["IPCSYS_DIR"] = folder
     try:
@@ -71,3 +81,41 @@ def scratch():
         else:
             os.environ["IPCSYS_DIR"] = before
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def clear_leftovers(root):
+    """Remove what runs that were killed left in `root`: folders that nobody holds,
+    and the files of rivals that carry the number of a process that is no more."""
+    for entry in list(os.scandir(root)):
+        if not entry.name.startswith(PREFIX):
+            continue
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                _clear_folder(entry.path)
+            elif (owner := re.match(PREFIX + r"(\d+)-\d", entry.name)) and _is_gone(int(owner[1])):
+                os.unlink(entry.path)
+        except OSError:
+            pass  # somebody else's, or gone meanwhile
+
+
+def _clear_folder(path):
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        facts = os.fstat(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # One that is just being made has yet to be locked.
+        if facts.st_uid == os.geteuid() and time.time() - facts.st_mtime > YOUNG:
+            shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+def _is_gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False

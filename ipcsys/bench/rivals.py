@@ -25,7 +25,7 @@ class ZeroMQ(Carrier):
 
     def __init__(self, token, size):
         super().__init__(token, size)
-        self._folder = tempfile.mkdtemp(prefix="ipcsys-bench-zmq-")
+        self._folder = tempfile.mkdtemp(prefix="zmq-", dir=os.environ.get("IPCSYS_DIR"))
 
     def _socket(self, kind):
         import zmq
@@ -132,7 +132,8 @@ class Cloudtoid(Carrier):
 
     def __init__(self, token, size):
         super().__init__(token, size)
-        self._folder = tempfile.mkdtemp(prefix="ipcsys-bench-", dir="/dev/shm")
+        root = os.environ.get("IPCSYS_DIR", "/dev/shm")
+        self._folder = tempfile.mkdtemp(prefix="cloudtoid-", dir=root)
 
     def _end(self, kind):
         import cloudtoid_interprocess as package

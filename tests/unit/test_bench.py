@@ -4,6 +4,7 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -354,6 +355,33 @@ def test_the_run_leaves_no_folder_and_the_environment_as_it_was(monkeypatch, tmp
             os.mkdir(os.path.join(folder, "default"))
         assert not os.path.exists(folder)
         assert os.environ.get("IPCSYS_DIR") == before
+
+
+def test_the_next_run_clears_what_a_killed_one_left_and_nothing_else(monkeypatch, tmp_path):
+    monkeypatch.setenv("IPCSYS_DIR", str(tmp_path))
+    monkeypatch.setattr(machine, "YOUNG", 0.0)
+    ready, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with machine.scratch():
+            os.write(told, b"1")
+            signal.pause()
+    assert os.read(ready, 1) == b"1"
+    (held,) = os.listdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / f"ipcsys-bench-{os.getpid()}-1").write_text("of one that runs")
+    (tmp_path / "ipcsys-bench-4194305-1").write_text("of nobody: there is no such pid")
+    kept = {held, "mine", f"ipcsys-bench-{os.getpid()}-1"}
+    with machine.scratch():
+        pass
+    assert set(os.listdir(tmp_path)) == kept, "it runs still"
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with machine.scratch():
+        pass
+    assert set(os.listdir(tmp_path)) == kept - {held}
+    os.close(ready)
+    os.close(told)
 
 
 def test_listening_leaves_the_process_where_it_was():
