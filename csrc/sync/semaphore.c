@@ -30,6 +30,12 @@ most_seats(const ips_semaphore *semaphore)
     return (uint32_t)((semaphore->wide->capacity - SEATS_AT) / SEAT_SIZE);
 }
 
+static int64_t
+most_permits(const ips_semaphore *semaphore)
+{
+    return semaphore->bounded ? semaphore->initial : IPS_SEMAPHORE_MAX;
+}
+
 /* Seats [0, count) may be touched. */
 static int
 back_seats(const ips_semaphore *semaphore, uint32_t count)
@@ -303,10 +309,6 @@ take(ips_semaphore *semaphore, ips_owner me)
     if (ips_semaphore_value(semaphore) <= 0) {
         return 0;
     }
-    if (!semaphore->owned) {
-        STORE(shm->extra, LOAD(shm->extra) - 1);
-        return 1;
-    }
     uint32_t seat;
     int status = find_seat(semaphore, me, &seat);
     if (status < 0) {
@@ -316,9 +318,50 @@ take(ips_semaphore *semaphore, ips_owner me)
     return 1;
 }
 
+/* Nobody's claims are kept: the value is one word, and needs no lock. */
+static int
+take_unowned(ips_semaphore *semaphore)
+{
+    _Atomic uint64_t *extra = &semaphore->shm->extra;
+    uint64_t now = LOAD(*extra);
+    while ((int64_t)((uint64_t)semaphore->initial + now) > 0) {
+        /* acquire: pairs with the release in give_unowned. */
+        if (atomic_compare_exchange_weak_explicit(extra, &now, now - 1, memory_order_acquire,
+                                                  memory_order_relaxed)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int
+give_unowned(ips_semaphore *semaphore, uint64_t n)
+{
+    _Atomic uint64_t *extra = &semaphore->shm->extra;
+    uint64_t now = LOAD(*extra), most = (uint64_t)most_permits(semaphore);
+    for (;;) {
+        uint64_t value = (uint64_t)semaphore->initial + now;
+        if (value > most) {
+            return ips_semaphore_damaged(semaphore, "its value makes no sense");
+        }
+        if (n > most - value) {
+            return 0;
+        }
+        /* seq_cst: pairs with the acquire in take_unowned, and is ordered
+         * before the look at sleepers. */
+        if (atomic_compare_exchange_weak_explicit(extra, &now, now + n, memory_order_seq_cst,
+                                                  memory_order_relaxed)) {
+            return 1;
+        }
+    }
+}
+
 static int
 take_once(ips_semaphore *semaphore, ips_owner me, int64_t deadline)
 {
+    if (!semaphore->owned) {
+        return take_unowned(semaphore);
+    }
     int status = ips_semaphore_enter(semaphore, me, deadline);
     if (__builtin_expect(status < 0, 0)) {
         return status;
@@ -483,7 +526,7 @@ static int
 give(ips_semaphore *semaphore, ips_owner me, uint64_t n)
 {
     ips_semaphore_shm *shm = semaphore->shm;
-    int64_t most = semaphore->bounded ? semaphore->initial : IPS_SEMAPHORE_MAX;
+    int64_t most = most_permits(semaphore);
     int64_t value = ips_semaphore_value(semaphore);
     if (value < 0 || value > most) {
         return ips_semaphore_damaged(semaphore, "its value makes no sense");
@@ -515,14 +558,19 @@ give(ips_semaphore *semaphore, ips_owner me, uint64_t n)
 int
 ips_semaphore_release(ips_semaphore *semaphore, ips_owner me, int64_t n, int64_t deadline)
 {
-    int status = ips_semaphore_enter(semaphore, me, deadline);
-    if (__builtin_expect(status < 0, 0)) {
-        return status;
+    int status;
+    if (semaphore->owned) {
+        status = ips_semaphore_enter(semaphore, me, deadline);
+        if (__builtin_expect(status < 0, 0)) {
+            return status;
+        }
+        status = give(semaphore, me, (uint64_t)n);
+        ips_semaphore_leave(semaphore);
+    } else {
+        status = give_unowned(semaphore, (uint64_t)n);
     }
-    status = give(semaphore, me, (uint64_t)n);
-    ips_semaphore_leave(semaphore);
     if (status == 1) {
-        ips_fence_after_rmw(); /* leave() ended with an exchange; pairs with prepare() */
+        ips_fence_after_rmw(); /* both ended with an exchange; pairs with prepare() */
         wake(semaphore, (uint64_t)n);
     }
     return status;

@@ -29,7 +29,8 @@
  *   16   since    8  a serial: when it got the first of them
  *   24   reserved 8
  *
- * Who writes: the lock's holder.  A state of two words is avoided where it is
+ * Who writes: the lock's holder (but where the flag says that nobody's claims
+ * are kept: then anyone changes `extra`, by compare-and-swap).  A state of two words is avoided where it is
  * hot: taking a permit and giving it back change one word that is the truth,
  * the seat's `count` (with owner, since and used stored before it becomes 1);
  * `claims` follows, and whoever finds the lock abandoned adds the seats up

@@ -304,3 +304,26 @@ def test_a_thread_that_waits_hears_ctrl_c():
         permits.acquire(timeout=20)
     permits.release()
     assert permits.acquire(False) and permits.check() == []
+
+
+def test_too_little_address_space_is_an_error_with_a_number():
+    """The bodies of unnamed semaphores are mapped 16 MiB at a time."""
+    import subprocess
+
+    code = """
+import resource, ipcsys
+kept = ipcsys.Semaphore()
+with open("/proc/self/statm") as facts:
+    size = int(facts.read().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (size + (8 << 20), -1))
+many = []
+try:
+    for _ in range(200):
+        many.append(ipcsys.Semaphore(1))
+except MemoryError as error:
+    assert "cannot map 17039360 bytes" in str(error), error
+    print("refused after", len(many))
+assert kept.acquire() and many[-1].acquire()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "refused after 63\n", done.stdout + done.stderr
