@@ -197,6 +197,18 @@ def test_a_barrier_breaks_where_a_party_is_killed_and_not_where_one_ends(context
     end(child)
 
 
+def test_a_forked_child_makes_its_values_elsewhere():
+    context, box = mp.get_context("fork"), mp.Queue()
+    first = mp.RawValue("i", 1)
+    child = start(context, mp_children.make_values, box)
+    values = [box.get(timeout=SOON) for _ in range(5)]
+    mine = [mp.RawValue("i", -1) for _ in range(5)]
+    assert [value.value for value in values] == [0, 1, 2, 3, 4]
+    assert [value.value for value in [first, *mine]] == [1, -1, -1, -1, -1, -1]
+    child.join(SOON)
+    child.close()
+
+
 def test_an_event_reaches_a_child(context):
     event, answers = context.Event(), context.Queue()
     child = start(context, mp_children.wait_for_event, event, answers)

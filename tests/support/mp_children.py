@@ -4,6 +4,8 @@
 import os
 import signal
 
+from ipcsys import mp
+
 _kept = {}
 
 
@@ -57,6 +59,12 @@ def sum_up(box, answers):
     """Of arrays until None comes: their shape and sum, and whether they are writable."""
     while (array := box.get()) is not None:
         answers.put((array.shape, float(array.sum()), array.flags.writeable))
+
+
+def make_values(box):
+    values = [mp.RawValue("i", number) for number in range(5)]
+    for value in values:
+        box.put(value)
 
 
 def hold_and_die(lock, ready):
