@@ -186,7 +186,9 @@ drain(writer *w)
         if (must_give_way(w)) {
             return IPS_EAGAIN;
         }
-        (void)is_clear(w); /* whom to watch */
+        if (is_clear(w)) { /* says whom to watch; or the last of them is proven dead */
+            continue;
+        }
         int status = ips_watch_wait(&w->lock->shm->drained, key, w->lock->space, &w->watch, w->deadline);
         if (status < 0) {
             return go_inside(w) ? IPS_OK : status;

@@ -171,9 +171,13 @@ ips_semaphore_enter(ips_semaphore *semaphore, ips_owner me, int64_t deadline)
 
 /* --- seats: the lock is held ----------------------------------------------- */
 
+/* One more than there are permits: it parks again, and then watches those who
+ * hold them now.  Else nobody would hear of their deaths before the bound.  A
+ * counter has no permits to give back. */
 static void
 wake(ips_semaphore *semaphore, uint64_t permits)
 {
+    permits += semaphore->owned && semaphore->initial > 0 ? 1 : 0;
     ips_eventcount_notify(&semaphore->shm->freed, permits < INT_MAX ? (int)permits : INT_MAX);
 }
 
@@ -440,6 +444,20 @@ tend_claims(ips_semaphore *semaphore, ips_watch *watch, int64_t deadline)
     return IPS_OK;
 }
 
+/* Whoever holds the lock may have given up its last claim and not yet said so
+ * in the sum: it is in no seat, but missed.  After the look at the seats, whose
+ * acquire shows who had the lock for such a change.  False: it is dead. */
+static bool
+watch_lock(ips_semaphore *semaphore, ips_watch *watch)
+{
+    ips_owner owner = ips_lock_owner(&semaphore->shm->lock);
+    if (owner != IPS_NOBODY && !ips_watch_lives(watch, semaphore->space, owner)) {
+        return false;
+    }
+    ips_watch_add(watch, owner);
+    return true;
+}
+
 int
 ips_semaphore_try(ips_semaphore *semaphore, bool thorough)
 {
@@ -509,7 +527,7 @@ ips_semaphore_acquire(ips_semaphore *semaphore, int64_t deadline)
             continue;
         }
         status = tend_claims(semaphore, &watch, deadline);
-        if (status == IPS_OK && !has_permit(semaphore)) {
+        if (status == IPS_OK && !has_permit(semaphore) && watch_lock(semaphore, &watch)) {
             status = ips_watch_wait(&semaphore->shm->freed, key, semaphore->space, &watch,
                                     deadline);
         }

@@ -185,13 +185,12 @@ finish(void)
 const model_scene model_scenes[] = {
     BARRIER("two, two rounds", 2, prepare_two, meet_twice, .bounds = {2, 0, 1, 0, 0, 0}),
     BARRIER("two, two rounds, one killed", 2, prepare_two, meet_twice,
-            .bounds = {1, 1, 0, 0, 0, 0}),
+            .bounds = {1, 1, 0, 0, 0, 0}, .immortal = 2),
     BARRIER("three", 3, prepare_three, meet_once, .bounds = {1, 0, 1, 0, 0, 0}),
-    BARRIER("three, one killed", 3, prepare_three, meet_once, .bounds = {1, 1, 0, 0, 0, 0},
-            .immortal = 6),
+    BARRIER("three, one killed", 3, prepare_three, meet_once, .bounds = {0, 1, 0, 0, 0, 0}),
     BARRIER("three, two rounds", 3, prepare_three, meet_twice, .bounds = {1, 0, 0, 0, 0, 0}),
     BARRIER("two act, one killed", 2, prepare_two, meet_and_act, .bounds = {1, 1, 0, 0, 0, 0}),
-    BARRIER("one gives up", 3, prepare_three, meet_in_time, .bounds = {1, 0, 0, 1, 0, 1}),
+    BARRIER("one gives up", 3, prepare_three, meet_in_time, .bounds = {1, 0, 0, 1, 0, 0}),
     BARRIER("one aborts", 3, prepare_three, meet_or_abort, .bounds = {2, 0, 0, 0, 0, 0}),
 };
 const int model_scene_count = sizeof model_scenes / sizeof *model_scenes;

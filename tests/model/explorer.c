@@ -397,6 +397,12 @@ play(void)
     total.longest = steps > total.longest ? steps : total.longest;
 }
 
+int
+model_scene_actors(void)
+{
+    return model_now_playing->actors;
+}
+
 bool
 model_is_dead(int who)
 {

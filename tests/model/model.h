@@ -61,6 +61,7 @@ ips_space *model_space(void);
 ips_owner model_owner(int actor);
 /* In prepare() and finish(): what follows is done as this actor. */
 void model_act_as(int actor);
+int model_scene_actors(void);
 bool model_is_dead(int actor);
 bool model_has_ended(int actor);
 int model_deaths(void);

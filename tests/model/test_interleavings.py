@@ -73,6 +73,39 @@ PLANTED = {
     "a woken waiter wakes no other": (
         "event", "event.c", "            (void)ips_futex_wake(&event->changed.word, WAKE_AT_WAKING);\n",
         "", "weak", ASLEEP),
+    "a writer does not wait for its shut gate": (
+        "rwlock", "rwlock_writer.c",
+        "(void)atomic_exchange_explicit(&lock->shm->gate, gate, memory_order_seq_cst);\n    ips_fence_after_rmw();",
+        "atomic_store_explicit(&lock->shm->gate, gate, memory_order_release);", "x86", "writes while"),
+    "a reader does not wait for its count": (
+        "rwlock", "rwlock.c", "memory_order_seq_cst);\n    ips_fence_after_rmw();\n    /* acquire: what the last",
+        "memory_order_acq_rel);\n    /* acquire: what the last", "weak", "rwlock: "),
+    "a writer parks although the last reader is proven dead": (
+        "rwlock", "rwlock_writer.c", "        if (is_clear(w)) { /* says whom",
+        "        if (is_clear(w) && at_once) { /* says whom", "weak", ASLEEP),
+    "a dead writer's gate is opened without a word": (
+        "rwlock", "rwlock.c", "IPS_RWLOCK_ABANDONED,\n                                       memory_order_release",
+        "0,\n                                       memory_order_release", "weak", "abandoned: told 0"),
+    "a round ends and nobody is told": (
+        "barrier", "barrier.c", "    ips_eventcount_notify(ips_barrier_event(barrier, round), WAKE_AT_END);\n",
+        "    (void)round;\n", "weak", ASLEEP),
+    "whoever comes does not publish": (
+        "barrier", "barrier.c", "memory_order_seq_cst, memory_order_acquire);",
+        "memory_order_relaxed, memory_order_relaxed);", "weak", "barrier: "),
+    "a barrier waits for the dead": (
+        "barrier", "barrier.c", "            break_round(barrier, visit->round);\n            break;\n        }\n        int status",
+        "        }\n        int status", "weak", "barrier: "),
+    "a permit wakes one, and nobody watches its next holder": (
+        "semaphore", "semaphore.c", "semaphore->initial > 0 ? 1 : 0", "semaphore->initial > 0 ? 0 : 0",
+        "weak", ASLEEP),
+    "a change under the lock is watched by nobody": (
+        "semaphore", "semaphore.c", "&& watch_lock(semaphore, &watch)", "", "weak", ASLEEP),
+    "the dead give back what nobody misses": (
+        "semaphore", "semaphore.c", "    if (count <= missing) {", "    if (true) {", "weak",
+        "semaphore: "),
+    "an heir does not add the claims up": (
+        "semaphore", "semaphore.c", "    return add_up(semaphore);", "    return IPS_OK;", "weak",
+        "semaphore: "),
     "a watcher that leaves keeps the bell": (
         "event", "watch.c", "(void)ips_futex_wake(looks[i].word, 1);", "", "weak", ASLEEP),
 }  # fmt: skip

@@ -40,7 +40,7 @@ def build(
     name: str, memory: str, folder: Path, changed: dict[str, str] | None = None
 ) -> Path:
     """The program of these scenes; `changed` gives other text to sources of csrc/sync/."""
-    flags = FLAGS + MEMORIES[memory]
+    flags = FLAGS + MEMORIES[memory] + (["-w"] if changed else [])
     core = []
     for source in CORE:
         text = (changed or {}).get(source.name)
