@@ -76,7 +76,7 @@ PLANTED = {
     "a writer does not wait for its shut gate": (
         "rwlock", "rwlock_writer.c",
         "(void)atomic_exchange_explicit(&lock->shm->gate, gate, memory_order_seq_cst);\n    ips_fence_after_rmw();",
-        "atomic_store_explicit(&lock->shm->gate, gate, memory_order_release);", "x86", "writes while"),
+        "atomic_store_explicit(&lock->shm->gate, gate, memory_order_release);", "x86", "while"),
     "a reader does not wait for its count": (
         "rwlock", "rwlock.c", "memory_order_seq_cst);\n    ips_fence_after_rmw();\n    /* acquire: what the last",
         "memory_order_acq_rel);\n    /* acquire: what the last", "weak", "rwlock: "),
