@@ -152,7 +152,7 @@ wait_action_step(void *context, int64_t deadline)
 }
 
 static int
-arrive(ips_barrier_object *self, visiting *job)
+arrive(ips_barrier_object *self, visiting *job, int64_t deadline)
 {
     int status = sit(self);
     while (status == IPS_OK) {
@@ -161,10 +161,10 @@ arrive(ips_barrier_object *self, visiting *job)
             return status;
         }
         /* More threads than parties: the next round begins when this one's
-         * last has acted. */
-        status = ips_cell_wait(&self->base, wait_action_step, job, IPS_FOREVER);
+         * last has acted.  Too late for us is no harm to that round. */
+        status = ips_cell_wait(&self->base, wait_action_step, job, deadline);
     }
-    return status;
+    return status == IPS_ETIMEOUT ? IPS_EBROKEN : status;
 }
 
 /* The last one, with an action. */
@@ -202,7 +202,7 @@ wait_for_others(ips_barrier_object *self, visiting *job, int64_t deadline)
 static int
 take_part(ips_barrier_object *self, visiting *job, int64_t deadline)
 {
-    int status = arrive(self, job);
+    int status = arrive(self, job, deadline);
     if (status < 0) {
         return status;
     }

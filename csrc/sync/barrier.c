@@ -70,6 +70,26 @@ tell(ips_barrier *barrier, uint32_t round)
     ips_eventcount_notify(ips_barrier_event(barrier, round), WAKE_AT_END);
 }
 
+/* As every swap leaves it; whatever else it says was written by a stray hand,
+ * and waiting for it might never end. */
+static bool
+is_sound(const ips_barrier *barrier, uint64_t state)
+{
+    uint64_t count = state & COUNT_MASK;
+    bool acts = (state & ACTING) != 0;
+    return count <= barrier->parties && (count == barrier->parties) == acts &&
+           ((state & BROKEN) == 0 || count == 0);
+}
+
+static int
+fail_unsound(const ips_barrier *barrier, uint64_t state)
+{
+    return ips_fail(IPS_ECORRUPT, "the state of %s, a Barrier of %" PRIu32 ": %" PRIx64,
+                    *barrier->seats.wide->name == '\0' ? "an unnamed object"
+                                                       : barrier->seats.wide->name,
+                    barrier->parties, state);
+}
+
 void
 ips_barrier_start(ips_barrier *barrier, ips_wide *wide, uint32_t parties, ips_space *space)
 {
@@ -201,15 +221,14 @@ static int
 try_to_arrive(ips_barrier *barrier, uint64_t state, bool acts, ips_barrier_visit *visit)
 {
     *visit = (ips_barrier_visit){round_of(state), (uint32_t)(state & COUNT_MASK), false};
+    if (!is_sound(barrier, state)) {
+        return fail_unsound(barrier, state);
+    }
     if ((state & BROKEN) != 0) {
         return IPS_EBROKEN;
     }
     if ((state & ACTING) != 0) {
         return IPS_EAGAIN;
-    }
-    if (visit->index >= barrier->parties) {
-        return ips_fail(IPS_ECORRUPT, "a barrier of %" PRIu32 " counts %" PRIu32,
-                        barrier->parties, visit->index);
     }
     if (visit->index + 1 == barrier->parties) {
         return arrive_as_last(barrier, state, acts, visit);
@@ -340,7 +359,7 @@ ips_barrier_reset(ips_barrier *barrier, int64_t deadline)
     forget_dead(barrier);
     (void)ips_lock_leave(&barrier->shm->seats.claims);
     uint64_t state = load(barrier);
-    while ((state & (BROKEN | COUNT_MASK)) != 0 &&
+    while ((state & (BROKEN | ACTING | COUNT_MASK)) != 0 &&
            !swap(barrier, &state, ended(state, false))) {
     }
     tell_all(barrier);
@@ -385,6 +404,10 @@ ips_barrier_wait(ips_barrier *barrier, const ips_barrier_visit *visit, int64_t d
         if (is_over(&self)) {
             break;
         }
+        uint64_t state = load(barrier);
+        if (round_of(state) == visit->round && !is_sound(barrier, state)) {
+            return fail_unsound(barrier, state);
+        }
         if (has_dead(barrier, &watch)) {
             break_round(barrier, visit->round);
             break;
@@ -408,6 +431,9 @@ ips_barrier_wait_action(ips_barrier *barrier, int64_t deadline)
         ips_eventcount_shm *event = ips_barrier_event(barrier, round);
         uint32_t key = ips_eventcount_prepare(event);
         uint64_t state = load(barrier);
+        if (!is_sound(barrier, state)) {
+            return fail_unsound(barrier, state);
+        }
         if (round_of(state) != round || (state & ACTING) == 0) {
             return IPS_OK;
         }
@@ -440,21 +466,19 @@ int
 ips_barrier_check(ips_barrier *barrier, void (*report)(const char *line, void *context),
                   void *context)
 {
-    char line[160] = "";
+    char line[160];
     uint64_t state = load(barrier);
-    uint32_t count = (uint32_t)(state & COUNT_MASK);
     /* relaxed: a look from outside. */
     uint32_t used = atomic_load_explicit(&barrier->shm->seats.used, memory_order_relaxed);
-    if ((state & BROKEN) != 0 && count != 0) {
-        (void)snprintf(line, sizeof line, "broken, and %" PRIu32 " have come", count);
-    } else if (count > barrier->parties || (count == barrier->parties) != ((state & ACTING) != 0)) {
-        (void)snprintf(line, sizeof line, "%" PRIu32 " of %" PRIu32 " have come, and %s acts", count,
-                       barrier->parties, (state & ACTING) != 0 ? "the last" : "nobody");
+    if (!is_sound(barrier, state)) {
+        (void)snprintf(line, sizeof line, "%u of %" PRIu32 " have come, %s, %s",
+                       (unsigned)(state & COUNT_MASK), barrier->parties,
+                       (state & BROKEN) != 0 ? "it is broken" : "it is whole",
+                       (state & ACTING) != 0 ? "the last acts" : "nobody acts");
     } else if (used > barrier->seats.capacity) {
         (void)snprintf(line, sizeof line, "%" PRIu32 " seats of %" PRIu32 " are in use", used,
                        barrier->seats.capacity);
-    }
-    if (line[0] == '\0') {
+    } else {
         return IPS_OK;
     }
     report(line, context);

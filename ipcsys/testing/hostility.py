@@ -24,6 +24,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
@@ -157,6 +158,61 @@ class Semaphore(Target):
             with contextlib.suppress(ipcsys.Error, ValueError):
                 act()
         permits.value  # noqa: B018
+
+
+class RWLock(Target):
+    name = "rwlock"
+    file = "shared-door"
+
+    def build(self):
+        self.lock = ipcsys.RWLock(name="shared-door")
+        self.lock.acquire_write()
+        self.lock.downgrade()
+
+    def open(self):
+        return ipcsys.RWLock(name="shared-door")
+
+    def exercise(self, lock):
+        lock.check()
+        if lock.acquire_read(timeout=0.02):
+            with contextlib.suppress(ipcsys.Error):
+                lock.upgrade(timeout=0.02)
+                lock.downgrade()
+            lock.release_read()
+        if lock.acquire_write(timeout=0.02):
+            lock.release_write()
+        lock.readers, lock.writer, lock.abandoned  # noqa: B018
+
+    def leave(self, lock):
+        lock.close()
+        ipcsys.RWLock.remove("shared-door")
+
+
+class Barrier(Target):
+    name = "barrier"
+    file = "gate"
+
+    def build(self):
+        self.barrier = ipcsys.Barrier(2, name="gate")
+        threading.Thread(target=self.barrier.wait, daemon=True).start()
+        while self.barrier.n_waiting == 0:
+            time.sleep(0.001)
+
+    def open(self):
+        return ipcsys.Barrier(name="gate", create=False)
+
+    def exercise(self, barrier):
+        barrier.check()
+        for _ in range(2):
+            with contextlib.suppress(ipcsys.Error):
+                barrier.wait(0.02)
+            barrier.reset()
+        barrier.abort()
+        barrier.parties, barrier.n_waiting, barrier.broken  # noqa: B018
+
+    def leave(self, barrier):
+        barrier.close()
+        ipcsys.Barrier.remove("gate")
 
 
 class Lock(Target):
