@@ -219,13 +219,25 @@ def test_who_fails_is_named_and_the_others_go_on():
 
 @pytest.mark.parametrize("kind", ["single", "batch", "value"])
 @pytest.mark.parametrize(
-    "carrier", [carriers.Ours, *carriers.STANDARD], ids=lambda carrier: carrier.name
+    "carrier",
+    [carriers.Ours, carriers.LookAlike, *carriers.STANDARD],
+    ids=lambda carrier: carrier.name,
 )
 def test_every_message_arrives(carrier, kind):
     if kind != "single" and carrier is carriers.PosixPipe:
         assert carrier.put_batch is None and carrier.put_value is None
         return
     contender = messages.OneWay(carrier, kind, 700, 64, CPUS, 30)
+    try:
+        contender.open()
+        assert contender.measure() > 0
+    finally:
+        contender.close()
+
+
+@pytest.mark.parametrize("carrier", [carriers.LookAlike, carriers.StandardQueue])
+def test_arrays_arrive_whole(carrier):
+    contender = messages.Arrays(carrier, 3, 1_000_000, CPUS)
     try:
         contender.open()
         assert contender.measure() > 0
