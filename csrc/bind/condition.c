@@ -9,12 +9,6 @@
 _Static_assert(sizeof(ips_rlock_shm) <= sizeof ((ips_cell_shm *)0)->words,
                "its own lock lies in the cell's words");
 
-static ips_condition
-condition_of(ips_condition_object *self)
-{
-    return ips_condition_of(&self->base.cell.wide, self->base.cell.space);
-}
-
 /* --- making -------------------------------------------------------------- */
 
 /* Everybody who has a name, or a key, must bring the same kind of lock. */
@@ -22,7 +16,7 @@ static int
 check_kind(ips_condition_object *self)
 {
     bool given = self->lock != NULL;
-    if (ips_condition_suits(condition_of(self), given ? IPS_CONDITION_GIVEN : IPS_CONDITION_OWN)) {
+    if (ips_condition_suits(ips_condition_in(self), given ? IPS_CONDITION_GIVEN : IPS_CONDITION_OWN)) {
         return 0;
     }
     ips_state *state = ips_state_of_type(Py_TYPE(self));
@@ -125,108 +119,6 @@ condition_restore(PyObject *type, PyObject *args)
     return self;
 }
 
-/* --- the lock's own methods ---------------------------------------------- */
-
-/* Of the lock that was given; it is asked each time, as any subclass may
- * answer as it likes. */
-static PyObject *
-call_lock(PyObject *object, const char *name, PyObject *const *args, Py_ssize_t count,
-          PyObject *keywords)
-{
-    PyObject *method = PyObject_GetAttrString(((ips_condition_object *)object)->lock, name);
-    PyObject *result = method == NULL ? NULL : PyObject_Vectorcall(method, args, (size_t)count,
-                                                                   keywords);
-    Py_XDECREF(method);
-    return result;
-}
-
-static bool
-has_own_lock(PyObject *object)
-{
-    return ((ips_condition_object *)object)->lock == NULL;
-}
-
-PyDoc_STRVAR(acquire_doc, "acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
-"Take the lock that goes with the condition; see its own acquire().");
-
-static PyObject *
-condition_acquire(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
-{
-    return has_own_lock(self) ? ips_rlock_object_acquire(self, args, count, keywords)
-                              : call_lock(self, "acquire", args, count, keywords);
-}
-
-static PyObject *
-condition_release(PyObject *self, PyObject *unused)
-{
-    return has_own_lock(self) ? ips_rlock_object_release(self, unused)
-                              : call_lock(self, "release", NULL, 0, NULL);
-}
-
-static PyObject *
-condition_locked(PyObject *self, PyObject *unused)
-{
-    return has_own_lock(self) ? ips_lock_object_locked(self, unused)
-                              : call_lock(self, "locked", NULL, 0, NULL);
-}
-
-static PyObject *
-condition_enter(PyObject *self, PyObject *unused)
-{
-    return has_own_lock(self) ? ips_rlock_object_enter(self, unused)
-                              : call_lock(self, "__enter__", NULL, 0, NULL);
-}
-
-static PyObject *
-condition_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    return has_own_lock(self) ? ips_rlock_object_release(self, NULL)
-                              : call_lock(self, "__exit__", args, count, NULL);
-}
-
-static PyObject *
-condition_is_owned(PyObject *object, PyObject *unused)
-{
-    if (has_own_lock(object)) {
-        return ips_rlock_object_is_owned(object, unused);
-    }
-    ips_guard guard;
-    ips_condition_object *self = (ips_condition_object *)object;
-    if (!ips_guard_of(self, &guard)) {
-        return NULL;
-    }
-    int held = ips_guard_is_held(&guard);
-    ips_guard_forget(self, &guard);
-    return held < 0 ? NULL : PyBool_FromLong(held);
-}
-
-/* A lock that has nothing to save is released, or acquired, instead. */
-static PyObject *
-call_lock_or(PyObject *self, const char *name, const char *instead, PyObject *arg)
-{
-    int has = PyObject_HasAttrString(((ips_condition_object *)self)->lock, name);
-    if (has) {
-        return call_lock(self, name, &arg, arg == NULL ? 0 : 1, NULL);
-    }
-    PyObject *result = call_lock(self, instead, NULL, 0, NULL);
-    Py_XDECREF(result);
-    return result == NULL ? NULL : Py_NewRef(Py_None);
-}
-
-static PyObject *
-condition_release_save(PyObject *self, PyObject *unused)
-{
-    return has_own_lock(self) ? ips_rlock_object_release_save(self, unused)
-                              : call_lock_or(self, "_release_save", "release", NULL);
-}
-
-static PyObject *
-condition_acquire_restore(PyObject *self, PyObject *saved)
-{
-    return has_own_lock(self) ? ips_rlock_object_acquire_restore(self, saved)
-                              : call_lock_or(self, "_acquire_restore", "acquire", saved);
-}
-
 /* --- waiting ------------------------------------------------------------- */
 
 typedef struct {
@@ -263,7 +155,7 @@ static int
 wait_until(ips_condition_object *self, ips_guard *guard, int64_t deadline)
 {
     ips_state *state = ips_state_of_type(Py_TYPE(self));
-    waiting job = {.condition = condition_of(self), .guard = guard};
+    waiting job = {.condition = ips_condition_in(self), .guard = guard};
     int status = ips_condition_enter(job.condition, &job.seat);
     if (status < 0) {
         (void)ips_raise(state, status);
@@ -395,7 +287,20 @@ condition_wait_for(PyObject *object, PyObject *args, PyObject *kwargs)
 
 /* --- notifying ----------------------------------------------------------- */
 
-/* `count` of them, at most; -1 with an exception set. */
+static void
+tell(ips_condition_object *self, uint64_t count)
+{
+    ips_condition condition = ips_condition_in(self);
+    if (self->lock == NULL) {
+        count == UINT64_MAX ? ips_condition_notify_all_later(condition)
+                            : ips_condition_notify_later(condition, count);
+    } else {
+        count == UINT64_MAX ? ips_condition_notify_all(condition)
+                            : ips_condition_notify(condition, count);
+    }
+}
+
+/* `count` of them, at most, or all. */
 static PyObject *
 notify(PyObject *object, uint64_t count)
 {
@@ -409,10 +314,8 @@ notify(PyObject *object, uint64_t count)
         return NULL;
     }
     int held = ips_guard_is_held(&guard);
-    if (held > 0 && count == UINT64_MAX) {
-        ips_condition_notify_all(condition_of(self));
-    } else if (held > 0) {
-        ips_condition_notify(condition_of(self), count);
+    if (held > 0) {
+        tell(self, count);
     } else if (held == 0) {
         (void)ips_raise_not_acquired(object, "notify on");
     }
@@ -477,8 +380,8 @@ condition_repr(PyObject *object)
     if (!ips_cell_is_usable(&self->base)) {
         return PyUnicode_FromFormat("<closed Condition at %p>", self);
     }
-    uint32_t waiters = ips_condition_waiters(condition_of(self));
-    PyObject *lock = has_own_lock(object) ? ips_rlock_object_text(&self->base, "ipcsys.RLock")
+    uint32_t waiters = ips_condition_waiters(ips_condition_in(self));
+    PyObject *lock = ips_has_own_lock(object) ? ips_rlock_object_text(&self->base, "ipcsys.RLock")
                                           : PyObject_Repr(self->lock);
     PyObject *text = lock == NULL ? NULL
                                   : PyUnicode_FromFormat("<Condition(%U, %u)>", lock, waiters);
@@ -489,7 +392,7 @@ condition_repr(PyObject *object)
 static PyObject *
 condition_abandoned(PyObject *object, void *unused)
 {
-    return has_own_lock(object)
+    return ips_has_own_lock(object)
                ? ips_lock_object_abandoned(object, unused)
                : PyObject_GetAttrString(((ips_condition_object *)object)->lock, "abandoned");
 }
@@ -507,7 +410,7 @@ condition_check(PyObject *object, PyObject *unused)
         return NULL;
     }
     ips_facts_list lines = {.item_size = IPS_FACTS_LINE};
-    int status = ips_condition_check(condition_of(self), ips_facts_report, &lines);
+    int status = ips_condition_check(ips_condition_in(self), ips_facts_report, &lines);
     ips_cell_leave(&self->base);
     bool told = status == IPS_ECORRUPT && lines.count != 0;
     return ips_facts_build(state, told ? IPS_OK : status, &lines, ips_facts_line);
@@ -524,12 +427,15 @@ PyDoc_STRVAR(condition_doc,
 "it did not use goes to the next.  Where the lock's holder died, the next one\n"
 "finds `abandoned` true.");
 
+PyDoc_STRVAR(acquire_doc, "acquire($self, /, blocking=True, timeout=-1)\n--\n\n"
+"Take the lock that goes with the condition; see its own acquire().");
+
 static PyMethodDef condition_methods[] = {
-    {"acquire", (PyCFunction)(void (*)(void))condition_acquire, METH_FASTCALL | METH_KEYWORDS,
+    {"acquire", (PyCFunction)(void (*)(void))ips_condition_object_acquire, METH_FASTCALL | METH_KEYWORDS,
      acquire_doc},
-    {"release", condition_release, METH_NOARGS,
+    {"release", ips_condition_object_release, METH_NOARGS,
      "release($self, /)\n--\n\nGive the lock back; see its own release()."},
-    {"locked", condition_locked, METH_NOARGS,
+    {"locked", ips_condition_object_locked, METH_NOARGS,
      "locked($self, /)\n--\n\nWhether somebody holds the lock."},
     {"wait", (PyCFunction)(void (*)(void))condition_wait, METH_FASTCALL | METH_KEYWORDS, wait_doc},
     {"wait_for", (PyCFunction)(void (*)(void))condition_wait_for, METH_VARARGS | METH_KEYWORDS,
@@ -539,14 +445,14 @@ static PyMethodDef condition_methods[] = {
     {"notify_all", condition_notify_all, METH_NOARGS, notify_all_doc},
     {"notifyAll", condition_notify_all_old, METH_NOARGS, notify_all_old_doc},
     {"check", condition_check, METH_NOARGS, check_doc},
-    {"_is_owned", condition_is_owned, METH_NOARGS,
+    {"_is_owned", ips_condition_object_is_owned, METH_NOARGS,
      "_is_owned($self, /)\n--\n\nWhether the lock is held, by this thread if it is recursive."},
-    {"_release_save", condition_release_save, METH_NOARGS,
+    {"_release_save", ips_condition_object_release_save, METH_NOARGS,
      "_release_save($self, /)\n--\n\nGive the lock up; what _acquire_restore() wants."},
-    {"_acquire_restore", condition_acquire_restore, METH_O,
+    {"_acquire_restore", ips_condition_object_acquire_restore, METH_O,
      "_acquire_restore($self, saved, /)\n--\n\nTake the lock as often as before."},
-    {"__enter__", condition_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nTake the lock."},
-    {"__exit__", (PyCFunction)(void (*)(void))condition_exit, METH_FASTCALL,
+    {"__enter__", ips_condition_object_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nTake the lock."},
+    {"__exit__", (PyCFunction)(void (*)(void))ips_condition_object_exit, METH_FASTCALL,
      "__exit__($self, /, *exc_info)\n--\n\nGive the lock back."},
     {"__reduce__", condition_reduce, METH_NOARGS,
      "__reduce__($self, /)\n--\n\nA handle for another process of the same namespace."},

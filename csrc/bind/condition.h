@@ -11,6 +11,18 @@ typedef struct {
     PyObject *lock;       /* the one that was given, or NULL */
 } ips_condition_object;
 
+static inline ips_condition
+ips_condition_in(ips_condition_object *self)
+{
+    return ips_condition_of(&self->base.cell.wide, self->base.cell.space);
+}
+
+static inline bool
+ips_has_own_lock(PyObject *condition)
+{
+    return ((ips_condition_object *)condition)->lock == NULL;
+}
+
 /* What kind of lock it goes with. */
 typedef enum {
     IPS_GUARD_OWN,     /* the rlock in its own words */
@@ -43,5 +55,16 @@ int ips_guard_have_again(ips_guard *guard);
 /* For a thread without the GIL and a guard that is not foreign: a status, as
  * of ips_lock_acquire. */
 int ips_guard_take(const ips_guard *guard, int64_t deadline);
+
+/* What it lends of its lock; bind/condition_lock.c. */
+PyObject *ips_condition_object_acquire(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                       PyObject *keywords);
+PyObject *ips_condition_object_release(PyObject *self, PyObject *unused);
+PyObject *ips_condition_object_locked(PyObject *self, PyObject *unused);
+PyObject *ips_condition_object_enter(PyObject *self, PyObject *unused);
+PyObject *ips_condition_object_exit(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *ips_condition_object_is_owned(PyObject *self, PyObject *unused);
+PyObject *ips_condition_object_release_save(PyObject *self, PyObject *unused);
+PyObject *ips_condition_object_acquire_restore(PyObject *self, PyObject *saved);
 
 #endif

@@ -152,7 +152,14 @@ ips_guard_let_go(ips_guard *guard)
         return 0;
     }
     guard->count = ips_rlock_count(ips_rlock_of(guard->cell));
+    if (guard->kind == IPS_GUARD_RLOCK) {
+        ips_rlock_leave(ips_rlock_of(guard->cell));
+        return 0;
+    }
+    ips_condition condition = ips_condition_in((ips_condition_object *)guard->cell);
+    uint32_t due = ips_condition_take_due(condition);
     ips_rlock_leave(ips_rlock_of(guard->cell));
+    ips_condition_wake(condition, due);
     return 0;
 }
 

@@ -6,7 +6,7 @@
 #include "sync/seats.h"
 
 /* Two: one takes the lock, the other is on its way meanwhile. */
-#define WAKES 2
+#define WAKES 2u
 
 static bool
 waits(const ips_seat_walk *w, uint64_t before)
@@ -248,43 +248,102 @@ give(ips_condition c)
     }
 }
 
-void
-ips_condition_notify(ips_condition c, uint64_t count)
+/* How many were told; the first of them are woken unless that is put off. */
+static uint64_t
+tell(ips_condition c, uint64_t count, bool later)
 {
     uint64_t told = 0;
-    if (count > WAKES && count >= ips_condition_waiters(c)) {
-        ips_condition_notify_all(c);
-        return;
-    }
-    while (told < count && notify_oldest(c, count - told, told < WAKES)) {
+    while (told < count && notify_oldest(c, count - told, !later && told < WAKES)) {
         told++;
     }
     if (told != 0) {
         tell_loops(c);
+    }
+    return told;
+}
+
+/* False where nobody waits. */
+static bool
+tell_all(ips_condition c)
+{
+    ips_seat_walk w = ips_walk_start(c);
+    if (!ips_walk_on(&w)) {
+        return false;
+    }
+    /* relaxed: the caller's lock orders it after the waiters' coming. */
+    uint64_t ticket = atomic_load_explicit(&c.shm->next_ticket, memory_order_relaxed);
+    uint64_t before = ips_all_before(c);
+    while (before < ticket &&
+           /* seq_cst: pairs with ips_all_before, and with the swap in
+            * fall_asleep: either it sees this or we see it asleep. */
+           !atomic_compare_exchange_weak_explicit(&c.shm->all_before, &before, ticket,
+                                                  memory_order_seq_cst, memory_order_relaxed)) {
+    }
+    tell_loops(c);
+    return true;
+}
+
+/* So many that it is the same as all, and quicker. */
+static bool
+means_all(ips_condition c, uint64_t count)
+{
+    return count > WAKES && count >= ips_condition_waiters(c);
+}
+
+void
+ips_condition_wake(ips_condition c, uint32_t due)
+{
+    for (uint32_t i = 0; i < due && i < WAKES; i++) {
+        wake_next(c);
+    }
+}
+
+void
+ips_condition_notify(ips_condition c, uint64_t count)
+{
+    if (means_all(c, count)) {
+        ips_condition_notify_all(c);
+    } else {
+        (void)tell(c, count, false);
     }
 }
 
 void
 ips_condition_notify_all(ips_condition c)
 {
-    ips_seat_walk w = ips_walk_start(c);
-    if (!ips_walk_on(&w)) {
+    if (tell_all(c)) {
+        ips_condition_wake(c, WAKES);
+    }
+}
+
+static void
+put_off(ips_condition c, uint64_t wakes)
+{
+    /* relaxed, both: under the lock. */
+    uint64_t due = wakes + atomic_load_explicit(&c.shm->due, memory_order_relaxed);
+    atomic_store_explicit(&c.shm->due, (uint32_t)(due < WAKES ? due : WAKES),
+                          memory_order_relaxed);
+}
+
+void
+ips_condition_notify_later(ips_condition c, uint64_t count)
+{
+    if (means_all(c, count)) {
+        ips_condition_notify_all_later(c);
         return;
     }
-    /* relaxed: the caller's lock orders it after the waiters' coming. */
-    uint64_t ticket = atomic_load_explicit(&c.shm->next_ticket, memory_order_relaxed);
-    uint64_t before = ips_all_before(c);
-    while (before < ticket &&
-           /* seq_cst: pairs with ips_all_before, and with the swap in fall_asleep:
-            * either it sees this or we see it asleep. */
-           !atomic_compare_exchange_weak_explicit(&c.shm->all_before, &before, ticket,
-                                                  memory_order_seq_cst, memory_order_relaxed)) {
+    uint64_t told = tell(c, count, true);
+    if (told != 0) {
+        put_off(c, told);
     }
-    ips_fence_after_rmw();
-    for (int i = 0; i < WAKES; i++) {
-        wake_next(c);
+}
+
+void
+ips_condition_notify_all_later(ips_condition c)
+{
+    if (tell_all(c)) {
+        put_off(c, WAKES);
     }
-    tell_loops(c);
 }
 
 /* --- leaving ------------------------------------------------------------- */

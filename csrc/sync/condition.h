@@ -10,7 +10,9 @@
  *   16   top          4  seats below it have been used; only grows
  *   20   changed      4  event count of those who must not park (asyncio)
  *   24   lock_kind    4  enum ips_condition_lock; stored once
- *   28   reserved    36
+ *   28   due          4  wake-ups put off until the lock is free, 2 at most;
+ *                       only the holder of the condition's own lock changes it
+ *   32   reserved    32
  *   64   taken      512  a bit for each seat that may be taken
  *   576  seats           24 bytes each, as many as fit the body, 4096 at most
  * ips_seat_shm
@@ -44,6 +46,11 @@
  * Waking: a notifier wakes two at most.  Each of them, once it has the lock,
  * wakes the next that was notified and sleeps, so that a notify_all of many
  * costs its caller little, and they do not all run for one lock.
+ *
+ * Who holds the condition's own lock puts the wake-ups off until it has released
+ * it (ips_condition_take_due, then ips_condition_wake): one that is woken before
+ * runs into the lock, and on one CPU takes the notifier's place to do so.  Killed
+ * between, it leaves them to the next release, or to the bound.
  *
  * All of it holds also where callers do without the lock; then "oldest" is as
  * it looked at the moment.
@@ -83,7 +90,8 @@ typedef struct {
     _Atomic uint32_t top;
     ips_eventcount_shm changed;
     _Atomic uint32_t lock_kind;
-    uint32_t reserved[9];
+    _Atomic uint32_t due;
+    uint32_t reserved[8];
     _Atomic uint64_t taken[IPS_SEATS_MOST / 64];
     ips_seat_shm seats[];
 } ips_condition_shm;
@@ -140,6 +148,30 @@ void ips_condition_leave(ips_condition condition, ips_seat *seat, bool used);
  * does; no system call unless somebody sleeps. */
 void ips_condition_notify(ips_condition condition, uint64_t count);
 void ips_condition_notify_all(ips_condition condition);
+
+/* The same with the wake-ups put off. */
+void ips_condition_notify_later(ips_condition condition, uint64_t count);
+void ips_condition_notify_all_later(ips_condition condition);
+/* relaxed: exact for the lock's holder. */
+static inline bool
+ips_condition_has_due(ips_condition condition)
+{
+    return atomic_load_explicit(&condition.shm->due, memory_order_relaxed) != 0;
+}
+
+/* Before releasing the lock: how many wake-ups are due after it. */
+static inline uint32_t
+ips_condition_take_due(ips_condition condition)
+{
+    /* relaxed, both: under the lock. */
+    uint32_t due = atomic_load_explicit(&condition.shm->due, memory_order_relaxed);
+    if (due != 0) {
+        atomic_store_explicit(&condition.shm->due, 0, memory_order_relaxed);
+    }
+    return due;
+}
+/* After it: wake so many of those that were notified and sleep. */
+void ips_condition_wake(ips_condition condition, uint32_t due);
 
 /* Find the dead among the waiters; ips_condition_wait does it by itself.
  * `thorough`: with system calls, also those whose bell cannot ring. */
