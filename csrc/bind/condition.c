@@ -161,7 +161,8 @@ wait_until(ips_condition_object *self, ips_guard *guard, int64_t deadline)
         (void)ips_raise(state, status);
         return -1;
     }
-    bool failed = ips_guard_let_go(guard) < 0;
+    uint64_t entered = self->entered; /* others come and go meanwhile */
+    bool failed = ips_guard_let_go(self, guard) < 0;
     bool away = !failed;
     if (away) {
         status = ips_cell_wait(&self->base, wait_step, &job, deadline);
@@ -173,13 +174,17 @@ wait_until(ips_condition_object *self, ips_guard *guard, int64_t deadline)
     job.notified = job.notified || ips_condition_withdraw(job.condition, &job.seat);
     /* A lock of its own that was closed could never be released again. */
     bool lost = guard->kind == IPS_GUARD_OWN && (status == IPS_ECLOSED || status == IPS_EGONE);
-    if (away && !job.taken && !lost) {
-        failed = ips_guard_have_again(guard) < 0 || failed;
+    bool held = !away || job.taken;
+    if (!held && !lost) {
+        held = ips_guard_have_again(guard) == 0;
+        failed = failed || !held;
     }
+    self->entered = held ? entered : self->entered;
     /* What was interrupted meanwhile raises while the notification can still go
      * to another. */
     failed = failed || PyErr_CheckSignals() < 0;
-    ips_condition_leave(job.condition, &job.seat, !failed);
+    bool later = away && held && ips_condition_may_put_off(self);
+    (later ? ips_condition_leave_later : ips_condition_leave)(job.condition, &job.seat, !failed);
     return failed ? -1 : job.notified;
 }
 
@@ -291,7 +296,7 @@ static void
 tell(ips_condition_object *self, uint64_t count)
 {
     ips_condition condition = ips_condition_in(self);
-    if (self->lock == NULL) {
+    if (ips_condition_may_put_off(self)) {
         count == UINT64_MAX ? ips_condition_notify_all_later(condition)
                             : ips_condition_notify_later(condition, count);
     } else {

@@ -4,17 +4,28 @@
 #define IPS_BIND_CONDITION_H
 
 #include "bind/rlock.h"
+#include "os/process.h"
 #include "sync/condition.h"
 
 typedef struct {
     ips_cell_object base; /* its words are an rlock, used where lock is NULL */
     PyObject *lock;       /* the one that was given, or NULL */
+    uint64_t entered;     /* the thread that holds it in a `with` of this object, or 0 */
 } ips_condition_object;
 
 static inline ips_condition
 ips_condition_in(ips_condition_object *self)
 {
     return ips_condition_of(&self->base.cell.wide, self->base.cell.space);
+}
+
+/* Will this thread, which holds the lock, release it by a method of this object?
+ * Then wake-ups can be put off until it has: of the condition's own lock it
+ * always will, of a given one at the end of the `with`. */
+static inline bool
+ips_condition_may_put_off(const ips_condition_object *self)
+{
+    return self->lock == NULL || self->entered == ips_thread_ident();
 }
 
 static inline bool
@@ -47,8 +58,9 @@ void ips_guard_forget(ips_condition_object *self, ips_guard *guard);
 
 /* 1, 0, or -1 with an exception set. */
 int ips_guard_is_held(ips_guard *guard);
-/* Let it go whatever its depth.  0, or -1 with an exception set. */
-int ips_guard_let_go(ips_guard *guard);
+/* Let it go whatever its depth, and make the wake-ups that were put off.  0, or
+ * -1 with an exception set. */
+int ips_guard_let_go(ips_condition_object *self, ips_guard *guard);
 /* Have it again, as deep as before; hears no signals.  The exception that is
  * set, if one is, stays; 0, or -1 with an exception set. */
 int ips_guard_have_again(ips_guard *guard);

@@ -65,15 +65,38 @@ ips_condition_object_locked(PyObject *self, PyObject *unused)
 PyObject *
 ips_condition_object_enter(PyObject *self, PyObject *unused)
 {
-    return ips_has_own_lock(self) ? ips_rlock_object_enter(self, unused)
-                                  : call_lock(self, "__enter__", NULL, 0, NULL);
+    if (ips_has_own_lock(self)) {
+        return ips_rlock_object_enter(self, unused);
+    }
+    PyObject *result = call_lock(self, "__enter__", NULL, 0, NULL);
+    if (result != NULL) {
+        ((ips_condition_object *)self)->entered = ips_thread_ident();
+    }
+    return result;
+}
+
+/* The end of a `with` that may have put off wake-ups. */
+static PyObject *
+exit_given(ips_condition_object *self, PyObject *const *args, Py_ssize_t count)
+{
+    if (!ips_condition_may_put_off(self) || !ips_cell_is_usable(&self->base)
+        || !ips_cell_enter(&self->base)) {
+        PyErr_Clear(); /* a condition that was closed: its lock was not */
+        return call_lock((PyObject *)self, "__exit__", args, count, NULL);
+    }
+    self->entered = 0;
+    uint32_t due = ips_condition_take_due(ips_condition_in(self));
+    PyObject *result = call_lock((PyObject *)self, "__exit__", args, count, NULL);
+    ips_condition_wake(ips_condition_in(self), due);
+    ips_cell_leave(&self->base);
+    return result;
 }
 
 PyObject *
 ips_condition_object_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     return ips_has_own_lock(self) ? release_own((ips_condition_object *)self)
-                                  : call_lock(self, "__exit__", args, count, NULL);
+                                  : exit_given((ips_condition_object *)self, args, count);
 }
 
 PyObject *

@@ -141,26 +141,30 @@ ips_guard_is_held(ips_guard *guard)
     }
 }
 
-int
-ips_guard_let_go(ips_guard *guard)
+static int
+let_go(ips_guard *guard)
 {
-    if (guard->kind == IPS_GUARD_FOREIGN) {
+    switch (guard->kind) {
+    case IPS_GUARD_FOREIGN:
         return foreign_let_go(guard);
-    }
-    if (guard->kind == IPS_GUARD_LOCK) {
+    case IPS_GUARD_LOCK:
         (void)ips_lock_leave((ips_lock_shm *)guard->cell->cell.shm->words);
         return 0;
-    }
-    guard->count = ips_rlock_count(ips_rlock_of(guard->cell));
-    if (guard->kind == IPS_GUARD_RLOCK) {
+    default:
+        guard->count = ips_rlock_count(ips_rlock_of(guard->cell));
         ips_rlock_leave(ips_rlock_of(guard->cell));
         return 0;
     }
-    ips_condition condition = ips_condition_in((ips_condition_object *)guard->cell);
-    uint32_t due = ips_condition_take_due(condition);
-    ips_rlock_leave(ips_rlock_of(guard->cell));
+}
+
+int
+ips_guard_let_go(ips_condition_object *self, ips_guard *guard)
+{
+    ips_condition condition = ips_condition_in(self);
+    uint32_t due = ips_condition_may_put_off(self) ? ips_condition_take_due(condition) : 0;
+    int result = let_go(guard);
     ips_condition_wake(condition, due);
-    return 0;
+    return result;
 }
 
 int

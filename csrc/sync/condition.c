@@ -348,11 +348,12 @@ ips_condition_notify_all_later(ips_condition c)
 
 /* --- leaving ------------------------------------------------------------- */
 
-void
-ips_condition_leave(ips_condition c, ips_seat *seat, bool used)
+/* True where the next one may have to be woken. */
+static bool
+depart(ips_condition c, ips_seat *seat, bool used)
 {
     if (seat->owner == IPS_NOBODY || seat->owner != ips_space_self(c.space)) {
-        return; /* a forked child, which has none */
+        return false; /* a forked child, which has none */
     }
     const ips_seat_shm *shm = &c.shm->seats[seat->index];
     bool notified = ips_condition_is_notified(c, seat);
@@ -361,8 +362,23 @@ ips_condition_leave(ips_condition c, ips_seat *seat, bool used)
     }
     stand_up(c, seat->index, seat->owner);
     seat->owner = IPS_NOBODY;
-    if (notified) {
+    return notified;
+}
+
+void
+ips_condition_leave(ips_condition c, ips_seat *seat, bool used)
+{
+    if (depart(c, seat, used)) {
         wake_next(c);
+    }
+}
+
+void
+ips_condition_leave_later(ips_condition c, ips_seat *seat, bool used)
+{
+    ips_seat_walk next;
+    if (depart(c, seat, used) && oldest(c, oversleeps, &next) != 0) {
+        put_off(c, 1);
     }
 }
 

@@ -43,7 +43,7 @@
  * park.  Of a notifier: notify(1) is one swap, notify_all() one store, and the
  * wake that did not follow is made good by the bound.
  *
- * Waking: a notifier wakes two at most.  Each of them, once it has the lock,
+ * Waking: a notifier wakes two at most.  Each of them, once it has had the lock,
  * wakes the next that was notified and sleeps, so that a notify_all of many
  * costs its caller little, and they do not all run for one lock.
  *
@@ -149,7 +149,8 @@ void ips_condition_leave(ips_condition condition, ips_seat *seat, bool used);
 void ips_condition_notify(ips_condition condition, uint64_t count);
 void ips_condition_notify_all(ips_condition condition);
 
-/* The same with the wake-ups put off. */
+/* These and ips_condition_leave with the wake-ups put off. */
+void ips_condition_leave_later(ips_condition condition, ips_seat *seat, bool used);
 void ips_condition_notify_later(ips_condition condition, uint64_t count);
 void ips_condition_notify_all_later(ips_condition condition);
 /* relaxed: exact for the lock's holder. */

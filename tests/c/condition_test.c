@@ -379,6 +379,9 @@ start_waiter(uint64_t number)
         _exit(0);
     }
     await(&scene->waiting, number);
+    /* It had the lock then; once we have it, it waits. */
+    CHECK(ips_rlock_acquire(&scene->rlock, space, 1, 1, IPS_FOREVER) == IPS_OK);
+    ips_rlock_leave(&scene->rlock);
     return pid;
 }
 
