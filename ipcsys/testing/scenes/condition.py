@@ -235,6 +235,20 @@ class NotifyAll(Notify):
         return (4,) if finished else (0, 4)
 
 
+class ReleaseAfter(NotifyAll):
+    """All were told: killed before it wakes them, they hear of it all the same."""
+
+    name = "condition.release after notify_all"
+
+    def operation(self):
+        call = super().operation()[0]
+        call()
+        return (self.condition.release,)
+
+    def whole(self, finished):
+        return (4,)
+
+
 class NotifyNobody(_Shared):
     name = "condition.notify of nobody"
 
