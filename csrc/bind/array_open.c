@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "bind/pickled.h"
+
 /* --- arguments ------------------------------------------------------------ */
 
 static int
@@ -241,17 +243,11 @@ ips_array_object_reduce(PyObject *object, PyObject *unused)
     if (status < 0) {
         return ips_raise(state, status);
     }
-    PyObject *restore = PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
     PyObject *folder = PyUnicode_DecodeFSDefault(ips_space_folder(file->space));
-    PyObject *dict = ips_cell_own_dict(object);
-    PyObject *result = restore == NULL || folder == NULL || dict == NULL ? NULL
-        : Py_BuildValue("O(Ozy#sO)O", restore, folder, file->named ? file->name : NULL,
+    return ips_pickled(object, folder == NULL ? NULL
+        : Py_BuildValue("(Nzy#sO)", folder, file->named ? file->name : NULL,
               (const char *)identity_of(file), (Py_ssize_t)16, ticket,
-              self->readonly ? Py_True : Py_False, dict);
-    Py_XDECREF(restore);
-    Py_XDECREF(folder);
-    Py_XDECREF(dict);
-    return result;
+              self->readonly ? Py_True : Py_False));
 }
 
 typedef struct {

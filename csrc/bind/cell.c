@@ -367,32 +367,18 @@ ticket_step(void *context, int64_t deadline)
     return ips_cell_ticket(job->cell, deadline, job->text);
 }
 
-static int
-pickled_text(ips_cell_object *self, ticketing *job)
+static PyObject *
+proof_of(ips_cell_object *self, ips_state *state)
 {
-    if (self->cell.object == NULL) {
-        int status = ticket_step(job, IPS_AT_ONCE);
-        return status == IPS_EAGAIN ? ips_wait_without_gil(ticket_step, job, IPS_FOREVER) : status;
+    if (self->cell.object != NULL) {
+        return ips_pickled_proof(state, self->cell.object);
     }
-    const uint8_t *identity = ips_cell_identity(&self->cell);
-    for (int i = 0; i < 16; i++) {
-        static const char digits[] = "0123456789abcdef";
-        job->text[2 * i] = digits[identity[i] >> 4];
-        job->text[2 * i + 1] = digits[identity[i] & 15];
-    }
-    job->text[32] = '\0';
-    return IPS_OK;
-}
-
-PyObject *
-ips_cell_own_dict(PyObject *self)
-{
-    PyObject *dict = PyObject_GetAttrString(self, "__dict__");
-    if (dict == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Clear();
-        Py_RETURN_NONE;
-    }
-    return dict;
+    ticketing job = {.cell = &self->cell};
+    int status = ticket_step(&job, IPS_AT_ONCE);
+    status = status == IPS_EAGAIN ? ips_wait_without_gil(ticket_step, &job, IPS_FOREVER) : status;
+    return status == IPS_EINTR ? NULL
+           : status < 0        ? ips_raise(state, status)
+                               : PyUnicode_FromString(job.text);
 }
 
 /* The arguments of _restore, for a thread that entered. */
@@ -406,13 +392,14 @@ pickled_arguments(ips_cell_object *self, ips_state *state)
         return PyErr_Format(PyExc_TypeError, "this %s belongs to another object: pickle that and "
                             "take its lock there", Py_TYPE(self)->tp_name);
     }
-    ticketing job = {.cell = &self->cell};
-    int status = pickled_text(self, &job);
-    if (status < 0) {
-        return status == IPS_EINTR ? NULL : ips_raise(state, status);
+    PyObject *proof = proof_of(self, state);
+    PyObject *path = proof == NULL ? NULL
+        : PyUnicode_DecodeFSDefault(ips_space_folder(self->cell.space));
+    if (path == NULL) {
+        Py_XDECREF(proof);
+        return NULL;
     }
-    PyObject *path = PyUnicode_DecodeFSDefault(ips_space_folder(self->cell.space));
-    return path == NULL ? NULL : Py_BuildValue("(Nzs)", path, ips_cell_name_of(self), job.text);
+    return Py_BuildValue("(NzN)", path, ips_cell_name_of(self), proof);
 }
 
 PyObject *
@@ -424,76 +411,44 @@ ips_cell_reduce(PyObject *object, PyObject *unused)
     if (state == NULL || !ips_cell_enter(self)) {
         return NULL;
     }
-    PyObject *args = pickled_arguments(self, state);
-    PyObject *restore = args == NULL ? NULL
-        : PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
-    PyObject *dict = restore == NULL ? NULL : ips_cell_own_dict(object);
-    PyObject *result = dict == NULL ? NULL : PyTuple_Pack(3, restore, args, dict);
-    Py_XDECREF(args);
-    Py_XDECREF(restore);
-    Py_XDECREF(dict);
+    PyObject *result = ips_pickled(object, pickled_arguments(self, state));
     ips_cell_leave(self);
     return result;
 }
 
 typedef struct {
+    const ips_unpickled *pickle;
     ips_space *space;
-    const char *folder, *name, *text;
-    uint8_t identity[16];
     enum ips_cell_type type;
     ips_cell *out;
 } restoring;
 
 static int
-parse_identity(const char *text, uint8_t identity[16])
-{
-    static const char digits[] = "0123456789abcdef";
-    for (int i = 0; i < 32; i++) {
-        const char *digit = text[i] == '\0' ? NULL : strchr(digits, text[i]);
-        if (digit == NULL) {
-            return -1;
-        }
-        uint8_t value = (uint8_t)(digit - digits);
-        identity[i / 2] = (uint8_t)(i % 2 == 0 ? value << 4 : identity[i / 2] | value);
-    }
-    return text[32] == '\0' ? 0 : -1;
-}
-
-static int
 restore_step(void *context, int64_t deadline)
 {
     restoring *job = (restoring *)context;
-    int status = job->space != NULL ? IPS_OK : ips_space_join(job->folder, &job->space);
+    const ips_unpickled *pickle = job->pickle;
+    int status = job->space != NULL ? IPS_OK : ips_space_join(pickle->folder, &job->space);
     if (status < 0) {
         return status;
     }
-    if (job->name == NULL) {
-        return ips_cell_redeem(job->space, job->text, job->type, deadline, job->out);
-    }
-    if (ips_name_check(job->name, strlen(job->name)) < 0
-        || parse_identity(job->text, job->identity) < 0) {
-        return ips_fail(IPS_EFORMAT, "not a pickled handle");
-    }
-    return ips_cell_reopen(job->space, job->name, job->identity, job->type, job->out);
+    return pickle->name == NULL
+        ? ips_cell_redeem(job->space, pickle->ticket, job->type, deadline, job->out)
+        : ips_cell_reopen(job->space, pickle->name, pickle->identity, job->type, job->out);
 }
 
 static PyObject *
 restore_alone(PyTypeObject *type, ips_state *state, PyObject *args, enum ips_cell_type cell_type)
 {
-    PyObject *path;
+    ips_unpickled pickle;
     ips_cell cell;
-    restoring job = {.type = cell_type, .out = &cell};
-    if (!PyArg_ParseTuple(args, "O&zs:_restore", PyUnicode_FSConverter, &path, &job.name,
-                          &job.text)) {
+    if (ips_unpickled_parse(state, args, &pickle) < 0) {
         return NULL;
     }
+    restoring job = {.pickle = &pickle, .type = cell_type, .out = &cell};
     PyObject *self = type->tp_alloc(type, 0);
-    int status = IPS_ENOMEM;
-    if (self != NULL) {
-        job.folder = PyBytes_AS_STRING(path);
-        status = ips_wait_without_gil(restore_step, &job, IPS_FOREVER);
-    }
-    Py_DECREF(path);
+    int status = self == NULL ? IPS_ENOMEM : ips_wait_without_gil(restore_step, &job, IPS_FOREVER);
+    ips_unpickled_clear(&pickle);
     if (self != NULL && status >= 0) {
         adopt((ips_cell_object *)self, &cell);
         return self;

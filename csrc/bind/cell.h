@@ -7,6 +7,7 @@
 #include "bind/container.h"
 #include "bind/gate.h"
 #include "bind/options.h"
+#include "bind/pickled.h"
 #include "bind/state.h"
 #include "segment/cells.h"
 
@@ -111,10 +112,8 @@ PyObject *ips_cell_remove(PyObject *type, PyObject *const *args, Py_ssize_t coun
                           PyObject *keywords);
 PyObject *ips_cell_enter_context(PyObject *self, PyObject *unused);
 PyObject *ips_cell_exit_context(PyObject *self, PyObject *const *args, Py_ssize_t count);
-/* For pickles: what a subclass keeps in its instances, None where there is nothing. */
-PyObject *ips_cell_own_dict(PyObject *self);
-/* The class method that a pickle names: _restore(folder, name, text), or the
- * arguments of ips_home_restore. */
+/* The class method that a pickle names; its arguments are those of
+ * bind/pickled.h, or in a segment those of ips_home_restore. */
 PyObject *ips_cell_restore(PyObject *type, PyObject *args, enum ips_cell_type cell_type);
 
 #define IPS_CELL_WEAKREFS \

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "bind/cell.h"
 #include "bind/options.h"
+#include "bind/segment.h"
 #include "bind/shared.h"
 #include "os/clock.h"
 
@@ -463,23 +463,25 @@ ips_container_register(PyTypeObject *type, const char *abstract)
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }
-/* --- pickling: (keeper, key) or (folder, name or ticket), and the generation */
+
+/* --- pickling: (folder, name or None, proof, generation), or in a segment
+ * (keeper, key, None, generation) */
 
 PyObject *
 ips_home_pickled(ips_state *state, const ips_home *home)
 {
-    char ticket[IPS_TICKET_MAX] = "";
-    ips_object *file = ips_segment_object(home->segment);
-    if (home->keeper == NULL && home->name[0] == '\0') {
-        int status = ips_object_ticket(file, ticket);
-        if (status < 0) {
-            return ips_raise(state, status);
-        }
+    unsigned long long generation = home->generation;
+    if (home->keeper != NULL) {
+        return Py_BuildValue("(OsOK)", home->keeper, home->name, Py_None, generation);
     }
-    PyObject *place = home->keeper != NULL
-        ? Py_NewRef(home->keeper) : PyUnicode_DecodeFSDefault(ips_space_folder(file->space));
-    return place == NULL ? NULL : Py_BuildValue("(NssK)", place, home->name, ticket,
-                                      (unsigned long long)home->generation);
+    PyObject *file = ips_pickled_file(state, ips_segment_object(home->segment));
+    if (file == NULL) {
+        return NULL;
+    }
+    PyObject *result = Py_BuildValue("(OOOK)", PyTuple_GET_ITEM(file, 0), PyTuple_GET_ITEM(file, 1),
+        PyTuple_GET_ITEM(file, 2), generation);
+    Py_DECREF(file);
+    return result;
 }
 
 PyObject *
@@ -487,66 +489,39 @@ ips_container_reduce(PyObject *object, PyObject *unused)
 {
     (void)unused;
     ips_container *self = (ips_container *)object;
-    if (ips_container_check(self) < 0) {
-        return NULL;
-    }
-    PyObject *args = ips_home_pickled(self->state, &self->home);
-    PyObject *restore = args == NULL ? NULL
-        : PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
-    PyObject *dict = restore == NULL ? NULL : ips_cell_own_dict(object);
-    PyObject *result = dict == NULL ? NULL : PyTuple_Pack(3, restore, args, dict);
-    Py_XDECREF(args);
-    Py_XDECREF(restore);
-    Py_XDECREF(dict);
-    return result;
+    return ips_container_check(self) < 0 ? NULL
+        : ips_pickled(object, ips_home_pickled(self->state, &self->home));
 }
 
-typedef struct {
-    const char *folder, *name, *ticket;
-    ips_segment *segment;
-} restoring;
-
-static int
-restore_file(restoring *job)
-{
-    ips_space *space;
-    bool created;
-    int status = ips_space_join(job->folder, &space);
-    if (status < 0) {
-        return status;
-    }
-    if (job->ticket[0] != '\0') {
-        return ips_segment_redeem(space, job->ticket, &job->segment);
-    }
-    if (ips_name_check(job->name, strlen(job->name)) < 0) {
-        return ips_fail(IPS_EFORMAT, "not a pickled handle");
-    }
-    return ips_segment_open(space, job->name, IPS_OPEN_ONLY, 0, 0, false, &job->segment, &created);
-}
-
-/* The segment of a pickled handle, held once more. */
+/* The segment of its own, held once more; fills in the name. */
 static ips_segment *
-restore_segment(ips_state *state, PyObject *place, const char *name, const char *ticket)
+restore_file(ips_state *state, PyObject *folder, PyObject *name, PyObject *proof, ips_home *home)
 {
-    restoring job = {.name = name, .ticket = ticket};
-    if (!PyUnicode_Check(place)) {
-        job.segment = ips_segment_of(state, place);
-        if (job.segment != NULL) {
-            ips_segment_hold(job.segment);
-        }
-        return job.segment;
-    }
-    PyObject *path;
-    if (!PyUnicode_FSConverter(place, &path)) {
+    ips_unpickled pickle;
+    ips_segment *segment = NULL;
+    if (ips_unpickled_read(state, folder, name, proof, &pickle) < 0) {
         return NULL;
     }
-    job.folder = PyBytes_AS_STRING(path);
     int status;
     Py_BEGIN_ALLOW_THREADS
-    status = restore_file(&job);
+    status = ips_segment_unpickle(&pickle, &segment);
     Py_END_ALLOW_THREADS
-    Py_DECREF(path);
-    return status < 0 ? (ips_segment *)ips_raise(state, status) : job.segment;
+    (void)strcpy(home->name, pickle.name != NULL ? pickle.name : "");
+    ips_unpickled_clear(&pickle);
+    return status < 0 ? (ips_segment *)ips_raise(state, status) : segment;
+}
+
+/* The one it stands in; fills in the key. */
+static ips_segment *
+restore_keeper(ips_state *state, PyObject *keeper, PyObject *key, ips_home *home)
+{
+    const char *name = ips_name_of(state, key);
+    ips_segment *segment = name == NULL ? NULL : ips_segment_of(state, keeper);
+    if (segment != NULL) {
+        ips_segment_hold(segment);
+        (void)strcpy(home->name, name);
+    }
+    return segment;
 }
 
 /* Never makes one: an object that is gone, or another under its key, is
@@ -563,25 +538,20 @@ create_nothing(ips_segment *segment, void *context, ips_offset *root)
 int
 ips_home_restore(ips_state *state, PyObject *args, uint32_t type, bool stable, ips_home *home)
 {
-    PyObject *place;
-    const char *name, *ticket;
+    PyObject *place, *name, *proof;
     unsigned long long generation;
-    if (!PyArg_ParseTuple(args, "OssK:_restore", &place, &name, &ticket, &generation)) {
+    if (!PyArg_ParseTuple(args, "OOOK:_restore", &place, &name, &proof, &generation)) {
         return -1;
     }
     const ips_container_maker maker = {.type = type, .stable = stable, .create = create_nothing};
     const bool inside = !PyUnicode_Check(place);
-    if (strlen(name) > IPS_NAME_MAX) {
-        (void)ips_raise_text(state, IPS_EFORMAT, "not a pickled handle");
-        return -1;
-    }
     opening job = {.maker = &maker, .mode = IPS_OPEN_OR_CREATE,
-        .key = inside ? name : ips_type_name(type),
-        .segment = restore_segment(state, place, name, ticket)};
+        .segment = inside ? restore_keeper(state, place, name, home)
+                          : restore_file(state, place, name, proof, home)};
+    job.key = inside ? home->name : ips_type_name(type);
     if (job.segment == NULL || adopt(state, &job, home) < 0) {
         return -1;
     }
-    (void)strcpy(home->name, name);
     home->keeper = inside ? Py_NewRef(place) : NULL;
     if (home->generation != generation) {
         ips_home_leave(home);

@@ -5,7 +5,7 @@
 #include <limits.h>
 #include <string.h>
 
-#include "bind/cell.h"
+#include "bind/pickled.h"
 #include "bind/options.h"
 #include "bind/shared.h"
 #include "os/clock.h"
@@ -285,18 +285,6 @@ ips_queue_raise_full(const ips_queue_object *self)
 
 /* --- pickling ------------------------------------------------------------- */
 
-/* What tells this queue: identity of a named one, ticket of an unnamed one. */
-static PyObject *
-proof_of(ips_queue_object *self, ips_queue *queue)
-{
-    if (queue->ring.object->named) {
-        return PyBytes_FromStringAndSize((const char *)ips_queue_identity(queue), 16);
-    }
-    char ticket[IPS_TICKET_MAX];
-    int status = ips_object_ticket(queue->ring.object, ticket);
-    return status < 0 ? ips_raise(self->state, status) : PyUnicode_FromString(ticket);
-}
-
 PyObject *
 ips_queue_reduce(PyObject *object, PyObject *unused)
 {
@@ -306,77 +294,47 @@ ips_queue_reduce(PyObject *object, PyObject *unused)
     if (queue == NULL) {
         return NULL;
     }
-    const ips_object *file = queue->ring.object;
-    PyObject *proof = proof_of(self, queue);
-    PyObject *restore = proof == NULL ? NULL
-                                      : PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
-    PyObject *dict = restore == NULL ? NULL : ips_cell_own_dict(object);
-    PyObject *folder = dict == NULL ? NULL
-                                    : PyUnicode_DecodeFSDefault(ips_space_folder(file->space));
-    PyObject *result = folder == NULL
-        ? NULL
-        : Py_BuildValue("O(OzO)O", restore, folder, file->named ? file->name : NULL, proof, dict);
-    Py_XDECREF(proof);
-    Py_XDECREF(restore);
-    Py_XDECREF(dict);
-    Py_XDECREF(folder);
+    PyObject *result = ips_pickled(object, ips_pickled_file(self->state, queue->ring.object));
     ips_queue_leave(self);
     return result;
 }
 
-typedef struct {
-    const char *folder, *name;
-    const char *proof; /* 16 bytes of identity, or a ticket */
-    ips_queue queue;
-} restoring;
-
 static int
-restore(restoring *job)
+restore(const ips_unpickled *pickle, ips_queue *out)
 {
     ips_space *space;
-    int status = ips_space_join(job->folder, &space);
+    int status = ips_space_join(pickle->folder, &space);
     if (status < 0) {
         return status;
     }
-    return job->name == NULL
-        ? ips_queue_redeem(space, job->proof, &job->queue)
-        : ips_queue_reopen(space, job->name, (const uint8_t *)job->proof, &job->queue);
+    return pickle->name == NULL ? ips_queue_redeem(space, pickle->ticket, out)
+                                : ips_queue_reopen(space, pickle->name, pickle->identity, out);
 }
 
 PyObject *
 ips_queue_restore(PyObject *type, PyObject *args)
 {
-    PyObject *path, *proof;
-    restoring job = {.name = NULL};
+    ips_unpickled pickle;
     ips_state *state = ips_state_of_type((PyTypeObject *)type);
-    if (state == NULL || !PyArg_ParseTuple(args, "O&zO:_restore", PyUnicode_FSConverter, &path,
-                                           &job.name, &proof)) {
+    if (state == NULL || ips_unpickled_parse(state, args, &pickle) < 0) {
         return NULL;
     }
-    if (job.name != NULL && PyBytes_Check(proof) && PyBytes_GET_SIZE(proof) == 16) {
-        job.proof = PyBytes_AS_STRING(proof);
-    } else if (job.name == NULL && PyUnicode_Check(proof)) {
-        job.proof = PyUnicode_AsUTF8(proof);
-    } else {
-        (void)ips_raise_text(state, IPS_EFORMAT, "not a pickled queue");
-    }
-    PyObject *self = PyErr_Occurred() != NULL ? NULL
-                                              : ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
+    PyObject *self = ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
     if (self != NULL) {
+        ips_queue queue;
         int status;
-        job.folder = PyBytes_AS_STRING(path);
         Py_BEGIN_ALLOW_THREADS
-        status = restore(&job);
+        status = restore(&pickle, &queue);
         Py_END_ALLOW_THREADS
         if (status < 0) {
             (void)ips_raise(state, status);
         } else {
-            status = adopt((ips_queue_object *)self, state, &job.queue);
+            status = adopt((ips_queue_object *)self, state, &queue);
         }
         if (status < 0) {
             Py_CLEAR(self);
         }
     }
-    Py_DECREF(path);
+    ips_unpickled_clear(&pickle);
     return self;
 }

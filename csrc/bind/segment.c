@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/header.h"
-#include "bind/cell.h"
 #include "bind/options.h"
 #include "os/clock.h"
 
@@ -188,77 +187,38 @@ segment_request_shutdown(PyObject *object, PyObject *unused)
 
 /* --- pickling ------------------------------------------------------------ */
 
-static const uint8_t *
-identity_of(ips_segment *segment)
-{
-    return ((const ips_header_shm *)ips_segment_object(segment)->base)->identity;
-}
-
-/* What tells this segment: identity of a named one, ticket of an unnamed one. */
-static PyObject *
-proof_of(ips_state *state, ips_segment *segment)
-{
-    ips_object *file = ips_segment_object(segment);
-    if (file->named) {
-        return PyBytes_FromStringAndSize((const char *)identity_of(segment), 16);
-    }
-    char ticket[IPS_TICKET_MAX];
-    int status = ips_object_ticket(file, ticket);
-    return status < 0 ? ips_raise(state, status) : PyUnicode_FromString(ticket);
-}
-
 static PyObject *
 segment_reduce(PyObject *object, PyObject *unused)
 {
     (void)unused;
     ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
     ips_state *state = segment == NULL ? NULL : ips_state_of_type(Py_TYPE(object));
-    if (state == NULL) {
-        return NULL;
-    }
-    ips_object *file = ips_segment_object(segment);
-    PyObject *proof = proof_of(state, segment);
-    PyObject *restore = proof == NULL ? NULL
-                                      : PyObject_GetAttrString((PyObject *)Py_TYPE(object), "_restore");
-    PyObject *dict = restore == NULL ? NULL : ips_cell_own_dict(object);
-    PyObject *folder = dict == NULL ? NULL
-                                    : PyUnicode_DecodeFSDefault(ips_space_folder(file->space));
-    PyObject *result = folder == NULL
-        ? NULL
-        : Py_BuildValue("O(OzO)O", restore, folder, file->named ? file->name : NULL, proof, dict);
-    Py_XDECREF(proof);
-    Py_XDECREF(restore);
-    Py_XDECREF(dict);
-    Py_XDECREF(folder);
-    return result;
+    return state == NULL ? NULL
+        : ips_pickled(object, ips_pickled_file(state, ips_segment_object(segment)));
 }
 
-typedef struct {
-    const char *folder, *name;
-    const char *proof; /* 16 bytes of identity, or a ticket */
-    ips_segment *segment;
-} restoring;
-
-static int
-restore(restoring *job)
+int
+ips_segment_unpickle(const ips_unpickled *pickle, ips_segment **out)
 {
     ips_space *space;
     bool created;
-    int status = ips_space_join(job->folder, &space);
+    const char *name = pickle->name;
+    int status = ips_space_join(pickle->folder, &space);
     if (status < 0) {
         return status;
     }
-    if (job->name == NULL) {
-        return ips_segment_redeem(space, job->proof, &job->segment);
+    if (name == NULL) {
+        return ips_segment_redeem(space, pickle->ticket, out);
     }
-    status = ips_segment_open(space, job->name, IPS_OPEN_ONLY, 0, 0, false, &job->segment, &created);
+    status = ips_segment_open(space, name, IPS_OPEN_ONLY, 0, 0, false, out, &created);
     if (status == IPS_ENOENT) {
-        return ips_fail(IPS_EGONE, "segment '%.100s' was removed", job->name);
+        return ips_fail(IPS_EGONE, "'%.100s' was removed", name);
     }
-    if (status == 0 && memcmp(identity_of(job->segment), job->proof, 16) != 0) {
-        ips_segment_close(job->segment);
-        return ips_fail(IPS_EGONE, "segment '%.100s' was removed; the name is another's now",
-                        job->name);
+    const ips_header_shm *header = status < 0 ? NULL
+        : (const ips_header_shm *)(const void *)ips_segment_object(*out)->base;
+    if (header != NULL && memcmp(header->identity, pickle->identity, 16) != 0) {
+        ips_segment_close(*out);
+        return ips_fail(IPS_EGONE, "'%.100s' was removed; the name is another's now", name);
     }
     return status;
 }
@@ -266,36 +226,24 @@ restore(restoring *job)
 static PyObject *
 segment_restore(PyObject *type, PyObject *args)
 {
-    PyObject *path, *proof;
-    restoring job = {.name = NULL};
+    ips_unpickled pickle;
     ips_state *state = ips_state_of_type((PyTypeObject *)type);
-    if (state == NULL || !PyArg_ParseTuple(args, "O&zO:_restore", PyUnicode_FSConverter, &path,
-                                           &job.name, &proof)) {
+    if (state == NULL || ips_unpickled_parse(state, args, &pickle) < 0) {
         return NULL;
     }
-    if (job.name != NULL && PyBytes_Check(proof) && PyBytes_GET_SIZE(proof) == 16) {
-        job.proof = PyBytes_AS_STRING(proof);
-    } else if (job.name == NULL && PyUnicode_Check(proof)) {
-        job.proof = PyUnicode_AsUTF8(proof);
-    } else {
-        (void)ips_raise_text(state, IPS_EFORMAT, "not a pickled segment");
-    }
-    PyObject *self = PyErr_Occurred() != NULL ? NULL
-                                              : ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
+    PyObject *self = ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
     if (self != NULL) {
         int status;
-        job.folder = PyBytes_AS_STRING(path);
         Py_BEGIN_ALLOW_THREADS
-        status = restore(&job);
+        status = ips_segment_unpickle(&pickle, &((ips_segment_handle *)self)->segment);
         Py_END_ALLOW_THREADS
-        if (status == 0) {
-            ((ips_segment_handle *)self)->segment = job.segment;
-        } else {
+        if (status < 0) {
+            ((ips_segment_handle *)self)->segment = NULL;
             (void)ips_raise(state, status);
             Py_CLEAR(self);
         }
     }
-    Py_DECREF(path);
+    ips_unpickled_clear(&pickle);
     return self;
 }
 

@@ -3,6 +3,7 @@
 #ifndef IPS_BIND_SEGMENT_H
 #define IPS_BIND_SEGMENT_H
 
+#include "bind/pickled.h"
 #include "bind/shared.h"
 
 #include <structmember.h> /* after Python.h, which it leaves out */
@@ -15,6 +16,9 @@ typedef struct {
 
 /* The open segment, or NULL with Closed set. */
 ips_segment *ips_segment_handle_open(ips_segment_handle *self);
+
+/* The segment that a pickle names, held once more; without the GIL. */
+IPS_MUST_CHECK int ips_segment_unpickle(const ips_unpickled *pickle, ips_segment **out);
 
 /* bind/segment_keys.c */
 PyObject *ips_segment_construct(PyObject *self, PyObject *const *args, Py_ssize_t count,

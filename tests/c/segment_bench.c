@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a segment's memory costs, timed inside C.  Not a test: build it with
+/* What parts of a transaction cost, timed inside C, beside what `ipcsys bench
+ * memory` tells.  Not a test: build it with
  *
  *   cc -std=c11 -D_GNU_SOURCE -O2 -fno-strict-aliasing -Icsrc -pthread \
  *      tests/c/segment_bench.c $(find csrc -name "*.c" -not -path "*bind*") -o segment_bench
@@ -20,25 +21,8 @@ nanoseconds(int64_t since, int64_t count)
 static void
 bench_pairs(ips_segment *segment)
 {
-    ips_offset at;
-    int64_t start = ips_now();
-    for (int i = 0; i < ROUNDS; i++) {
-        begin(segment);
-        CHECK(ips_tx_alloc(segment, 64, &at) == 0 && ips_tx_free(segment, at) == 0);
-        commit(segment);
-    }
-    printf("alloc + free of 64 bytes, a transaction each   %7.1f\n", nanoseconds(start, ROUNDS));
-    start = ips_now();
-    for (int i = 0; i < ROUNDS / 100; i++) {
-        begin(segment);
-        for (int j = 0; j < 100; j++) {
-            CHECK(ips_tx_alloc(segment, 64, &at) == 0 && ips_tx_free(segment, at) == 0);
-        }
-        commit(segment);
-    }
-    printf("alloc + free of 64 bytes, 100 a transaction    %7.1f\n", nanoseconds(start, ROUNDS));
     static ips_offset blocks[1000];
-    start = ips_now();
+    int64_t start = ips_now();
     for (int i = 0; i < ROUNDS / 1000; i++) {
         begin(segment);
         for (int j = 0; j < 1000; j++) {
@@ -80,26 +64,20 @@ bench_empty(ips_segment *segment)
 static void
 bench_names(ips_segment *segment)
 {
-    static char names[NAMES][24];
+    char name[24];
     ips_offset root;
-    uint64_t generation, state = 99;
-    ips_entry entry;
+    uint64_t generation;
     begin(segment);
     CHECK(ips_tx_alloc(segment, 64, &root) == 0);
     commit(segment);
     int64_t start = ips_now();
     for (int i = 0; i < NAMES; i++) {
-        snprintf(names[i], sizeof names[i], "sensor-%05d", i);
+        snprintf(name, sizeof name, "sensor-%05d", i);
         begin(segment);
-        CHECK(ips_catalogue_insert(segment, names[i], 1, root, &generation) == 0);
+        CHECK(ips_catalogue_insert(segment, name, 1, root, &generation) == 0);
         commit(segment);
     }
     printf("name inserted, up to 10 000                    %7.1f\n", nanoseconds(start, NAMES));
-    start = ips_now();
-    for (int i = 0; i < ROUNDS; i++) {
-        CHECK(ips_catalogue_find(segment, names[draw(&state) % NAMES], &entry) == 0);
-    }
-    printf("name found among 10 000                        %7.1f\n", nanoseconds(start, ROUNDS));
 }
 
 int

@@ -228,3 +228,17 @@ def test_a_full_segment_says_so_and_keeps_what_it_has():
         with pytest.raises(ipcsys.SegmentFull):
             segment.construct(SharedDeque, "deque", range(100_000))
         assert segment.find("deque") is None and segment.check() == []
+
+
+@pytest.mark.parametrize("kind", [SharedMap, SharedDeque])
+def test_a_pickle_does_not_open_another_that_got_the_name(kind):
+    first = kind(name="pickled")
+    kept = pickle.dumps(first)
+    assert type(pickle.loads(kept)) is kind
+    first.close()
+    kind.remove("pickled")
+    with pytest.raises(ObjectGone, match="pickled"):
+        pickle.loads(kept)
+    with kind(name="pickled"), pytest.raises(ObjectGone, match="another's"):
+        pickle.loads(kept)
+    kind.remove("pickled")
