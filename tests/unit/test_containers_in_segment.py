@@ -9,7 +9,7 @@ import time
 import pytest
 
 import ipcsys
-from ipcsys import AtomicInt, Segment, SharedDeque, SharedMap
+from ipcsys import AtomicInt, ObjectGone, Segment, SharedDeque, SharedMap
 
 
 @pytest.fixture
