@@ -105,6 +105,21 @@ queue_get_nowait(PyObject *self, PyObject *unused)
     return get(self, IPS_AT_ONCE);
 }
 
+/* multiprocessing's own word for a queue that was closed, here alone. */
+static PyObject *
+queue_empty(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_queue *queue = ips_queue_enter((ips_queue_object *)object);
+    if (queue == NULL) {
+        PyErr_Clear();
+        return PyErr_Format(PyExc_OSError, "Queue %R is closed", object);
+    }
+    uint64_t size = ips_queue_size(queue);
+    ips_queue_leave((ips_queue_object *)object);
+    return PyBool_FromLong(size == 0);
+}
+
 /* --- the feeder thread that is not there ---------------------------------- */
 
 static PyObject *
@@ -154,6 +169,8 @@ PyDoc_STRVAR(put_nowait_doc, "put_nowait($self, /, obj)\n--\n\nput(obj, False)."
 PyDoc_STRVAR(get_doc, "get($self, /, block=True, timeout=None)\n--\n\n"
 "Take the next object; Empty where none comes within `timeout` seconds.");
 PyDoc_STRVAR(get_nowait_doc, "get_nowait($self, /)\n--\n\nget(False).");
+PyDoc_STRVAR(empty_doc, "empty($self, /)\n--\n\n"
+"Whether there are none; OSError where this handle is closed.");
 PyDoc_STRVAR(join_thread_doc, "join_thread($self, /)\n--\n\n"
 "Nothing: there is no thread.  AssertionError where the queue is not closed.");
 PyDoc_STRVAR(cancel_join_thread_doc, "cancel_join_thread($self, /)\n--\n\n"
@@ -164,6 +181,7 @@ static PyMethodDef queue_methods[] = {
     {"put_nowait", IPS_MP_FAST(queue_put_nowait), put_nowait_doc},
     {"get", IPS_MP_FAST(queue_get), get_doc},
     {"get_nowait", queue_get_nowait, METH_NOARGS, get_nowait_doc},
+    {"empty", queue_empty, METH_NOARGS, empty_doc},
     {"join_thread", queue_join_thread, METH_NOARGS, join_thread_doc},
     {"cancel_join_thread", queue_cancel_join_thread, METH_NOARGS, cancel_join_thread_doc},
     {NULL},

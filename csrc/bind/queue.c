@@ -232,6 +232,32 @@ queue_max_message(PyObject *object, void *unused)
 }
 
 static PyObject *
+queue_unfinished(PyObject *object, void *unused)
+{
+    (void)unused;
+    ips_queue *queue = ips_queue_enter((ips_queue_object *)object);
+    if (queue == NULL) {
+        return NULL;
+    }
+    uint64_t count = ips_queue_unfinished(queue);
+    ips_queue_leave((ips_queue_object *)object);
+    return PyLong_FromUnsignedLongLong(count);
+}
+
+static PyObject *
+queue_is_shutdown(PyObject *object, void *unused)
+{
+    (void)unused;
+    ips_queue *queue = ips_queue_enter((ips_queue_object *)object);
+    if (queue == NULL) {
+        return NULL;
+    }
+    bool shut = ips_queue_is_shut_down(queue);
+    ips_queue_leave((ips_queue_object *)object);
+    return PyBool_FromLong(shut);
+}
+
+static PyObject *
 queue_name(PyObject *object, void *unused)
 {
     (void)unused;
@@ -371,6 +397,8 @@ static PyGetSetDef queue_getsets[] = {
     {"maxsize", queue_maxsize, NULL, "Messages it may hold; 0: any number.", NULL},
     {"max_bytes", queue_max_bytes, NULL, "Bytes of memory it may take.", NULL},
     {"max_message", queue_max_message, NULL, "Bytes of the largest message it takes.", NULL},
+    {"unfinished_tasks", queue_unfinished, NULL, "Messages put and not yet declared done.", NULL},
+    {"is_shutdown", queue_is_shutdown, NULL, "True once shutdown() was called by anybody.", NULL},
     {"name", queue_name, NULL, "The name, or None.", NULL},
     {"closed", queue_closed, NULL, "True once close() was called.", NULL},
     {NULL},

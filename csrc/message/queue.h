@@ -153,6 +153,25 @@ ips_queue_taken(const ips_queue *queue)
 {
     return atomic_load_explicit(&queue->ring.shm->consumers.head_sequence, memory_order_relaxed);
 }
+
+/* Messages put and not yet declared done: a count for people.  relaxed: such. */
+static inline uint64_t
+ips_queue_unfinished(const ips_queue *queue)
+{
+    const ips_queue_shm *shm = queue->ring.shm;
+    uint64_t done = atomic_load_explicit(&shm->done, memory_order_relaxed);
+    uint64_t put = atomic_load_explicit(&shm->producers.tail_sequence, memory_order_relaxed);
+    return put > done ? put - done : 0;
+}
+
+static inline bool
+ips_queue_is_shut_down(const ips_queue *queue)
+{
+    /* acquire: pairs with the store in ips_queue_shut_down. */
+    return atomic_load_explicit(&queue->ring.shm->waits.shutdown, memory_order_acquire) !=
+           IPS_SHUTDOWN_NO;
+}
+
 /* Would the smallest message have to wait? */
 IPS_MUST_CHECK int ips_queue_is_full(ips_queue *queue, int64_t deadline, bool *full);
 /* One message more is done; IPS_EMISMATCH where all were already. */

@@ -122,6 +122,8 @@ def test_closing_has_the_manners_of_multiprocessing():
     for call in (lambda: box.put(1), box.get):
         with pytest.raises(ValueError, match="is closed"):
             call()
+    with pytest.raises(OSError, match="is closed"):
+        box.empty()
 
 
 def test_parts_that_are_one_object_come_out_as_one_object():

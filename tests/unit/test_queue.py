@@ -304,6 +304,24 @@ def test_immediate_shutdown_empties_the_queue():
     box.join(10)
 
 
+def test_a_queue_tells_what_is_unfinished_and_whether_it_was_shut_down():
+    box = Queue()
+    box.put_many([1, 2])
+    assert box.unfinished_tasks == 2 and box.is_shutdown is False
+    box.get()
+    assert box.unfinished_tasks == 2
+    box.task_done()
+    assert box.unfinished_tasks == 1
+    box.shutdown()
+    assert box.is_shutdown is True and box.unfinished_tasks == 1
+    box.shutdown(immediate=True)
+    assert box.unfinished_tasks == 1  # the one that was taken out, as with queue.Queue
+    box.close()
+    for ask in (lambda: box.unfinished_tasks, lambda: box.is_shutdown):
+        with pytest.raises(Closed):
+            ask()
+
+
 def test_shutdown_wakes_those_who_wait():
     box, full, said = Queue(), Queue(1), []
     full.put(1)
