@@ -2,11 +2,10 @@
 """Barrier: each place in a round, and the ends that rounds come to."""
 
 import threading
-import time
 
 import ipcsys
 import ipcsys._farewell  # before anybody is stepped through its import
-from ipcsys.testing.scenes.common import die_holding, state_of, until_parked
+from ipcsys.testing.scenes.common import die_holding, until_or_dead, until_parked
 from ipcsys.testing.sweeping import Scene
 
 SOON = 5.0
@@ -22,12 +21,8 @@ def outcome(barrier, timeout=SOON):
 
 def outcome_with(victim, barrier, count):
     """The same, when so many have come or the victim is dead."""
-    limit = time.monotonic() + SOON
-    dead = False
-    while barrier.n_waiting < count and not dead and time.monotonic() < limit:
-        dead = state_of(victim) in ("", "Z", "X")
-        time.sleep(0.001)
-    return outcome(barrier, 0.1 if dead else SOON)
+    alive = until_or_dead(lambda: barrier.n_waiting >= count, victim)
+    return outcome(barrier, SOON if alive else 0.1)
 
 
 class Party(threading.Thread):

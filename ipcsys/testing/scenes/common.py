@@ -54,6 +54,16 @@ def until_parked(pid, seconds=5.0):
         time.sleep(0.001)
 
 
+def until_or_dead(condition, victim, seconds=5.0):
+    """Wait until condition() is true or the victim is dead; whether it lives."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit and not condition():
+        if state_of(victim) in ("", "Z", "X"):
+            return False
+        time.sleep(0.001)
+    return True
+
+
 def heard_of(victim, wait):
     """wait(seconds), parked, until it answers or the victim was dead before
     the last wait began: long enough for the bound of a park."""

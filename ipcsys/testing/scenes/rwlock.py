@@ -2,7 +2,7 @@
 """RWLock: both ways in, both ways out, and the ways from one to the other."""
 
 import ipcsys
-from ipcsys.testing.scenes.common import die_holding, until_parked
+from ipcsys.testing.scenes.common import die_holding, until_or_dead, until_parked
 from ipcsys.testing.sweeping import Scene
 
 SOON = 5.0
@@ -72,8 +72,7 @@ class ReleaseReadToWriter(AcquireRead):
         return (self.lock.release_read,)
 
     def meanwhile(self, victim):
-        while self.lock.readers == 0:
-            pass
+        until_or_dead(lambda: self.lock.readers, victim)
         assert self.lock.acquire_write(timeout=SOON) and not self.lock.abandoned
         self.lock.release_write()
 
@@ -147,8 +146,7 @@ class ReleaseWriteToReader(ReleaseWrite):
         return (self.lock.release_write,)
 
     def meanwhile(self, victim):
-        while self.lock.writer is None:
-            pass
+        until_or_dead(lambda: self.lock.writer, victim)
         assert self.lock.acquire_read(timeout=SOON)
         self.lock.release_read()
 
