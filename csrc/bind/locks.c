@@ -13,6 +13,7 @@
 #include "sync/event.h"
 #include "sync/lock.h"
 #include "sync/rwlock.h"
+#include "sync/semaphore.h"
 
 /* --- the primitives ------------------------------------------------------ */
 
@@ -79,10 +80,38 @@ look_at_rwlock(search *job, found *out)
     return status;
 }
 
+static bool
+is_semaphore(uint32_t type)
+{
+    return type == IPS_CELL_SEMAPHORE || type == IPS_CELL_BOUNDED_SEMAPHORE;
+}
+
+/* relaxed, all of it: the body is a private copy. */
+static int
+look_at_semaphore(search *job, found *out)
+{
+    const ips_semaphore_shm *semaphore = (const ips_semaphore_shm *)(const void *)job->body;
+    uint64_t value = out->cell.words[0] +
+                     atomic_load_explicit(&semaphore->extra, memory_order_relaxed) -
+                     atomic_load_explicit(&semaphore->claims, memory_order_relaxed);
+    uint32_t used = atomic_load_explicit(&semaphore->used, memory_order_relaxed);
+    uint32_t most = (uint32_t)((IPS_WIDE_SIZE - sizeof *semaphore) / sizeof *semaphore->seats);
+    (void)snprintf(out->state, sizeof out->state, "%lld free", (long long)value);
+    int status = 0;
+    for (uint32_t i = 0; status == 0 && i < used && i < most; i++) {
+        const ips_semaphore_seat_shm *seat = &semaphore->seats[i];
+        uint64_t count = atomic_load_explicit(&seat->count, memory_order_relaxed);
+        if (count != 0) {
+            status = add_share(job, atomic_load_explicit(&seat->owner, memory_order_relaxed), count);
+        }
+    }
+    return status;
+}
+
 static int
 look_at_body(search *job, found *out)
 {
-    if (out->cell.type != IPS_CELL_RWLOCK) {
+    if (out->cell.type != IPS_CELL_RWLOCK && !is_semaphore(out->cell.type)) {
         return 0;
     }
     if (job->body == NULL && (job->body = malloc(IPS_WIDE_SIZE)) == NULL) {
@@ -92,7 +121,7 @@ look_at_body(search *job, found *out)
     if (ips_cell_peek_body(job->space, &out->cell, name, job->body, IPS_WIDE_SIZE) < 0) {
         return 0; /* removed meanwhile */
     }
-    return look_at_rwlock(job, out);
+    return is_semaphore(out->cell.type) ? look_at_semaphore(job, out) : look_at_rwlock(job, out);
 }
 
 static int

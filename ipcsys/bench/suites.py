@@ -163,6 +163,14 @@ def _undisturbed(run):
             for maker in run.beside(primitives.namesakes(kind))
         ]
         run.contest(work, "s", LESS, entrants)
+    # Nobody else has one: beside it stands what others guard their readers with.
+    ours, standard = primitives.Maker(OURS, primitives.OurSource, "RWLock"), (
+        primitives.between_processes("Lock")[1]
+    )
+    entrants = [primitives.Undisturbed(ours, *primitives.READ, count, run.cpus)]
+    if run.settings.rivals:
+        entrants.append(primitives.Undisturbed(standard, *primitives.PAIR, count, run.cpus))
+    run.contest("RWLock: a reader's entry and exit", "s", LESS, entrants)
 
 
 def _fought(run):

@@ -72,9 +72,16 @@ def test_lost_increments_are_a_failure():
 
 
 def test_a_round_of_turns_and_of_meetings_is_timed():
-    condition, barrier = ours_and_theirs("Condition")[1], ours_and_theirs("Barrier", 4)[1]
-    assert 1e-7 < measured(primitives.Turns(condition, 20, CPUS)) < 10
-    assert 1e-7 < measured(primitives.Meetings(barrier, 4, 5, CPUS)) < 10
+    for condition in ours_and_theirs("Condition"):
+        assert 1e-7 < measured(primitives.Turns(condition, 20, CPUS)) < 10
+    for barrier in ours_and_theirs("Barrier", 4):
+        assert 1e-7 < measured(primitives.Meetings(barrier, 4, 5, CPUS)) < 10
+
+
+def test_a_reader_of_our_rwlock_is_timed():
+    maker = primitives.Maker(OURS, primitives.OurSource, "RWLock")
+    seconds = measured(primitives.Undisturbed(maker, *primitives.READ, 1000, CPUS))
+    assert 1e-9 < seconds < 1e-3
 
 
 # --- fates ------------------------------------------------------------------------
@@ -85,7 +92,7 @@ def fate(start):
     return found
 
 
-@pytest.mark.parametrize("start", ["the holder", "a reader", "a writer"])
+@pytest.mark.parametrize("start", [fate.title.partition(":")[0] for fate in fates.FATES])
 def test_ours_goes_on_after_a_death(start):
     took = fates.play(fate(start), fates._HOUSES[OURS](), 20.0)
     assert took is not None and 0 < took < 20e9

@@ -229,6 +229,21 @@ def test_an_rwlock_names_its_readers_and_its_writer():
         assert sync.who_holds("table") is None
 
 
+def test_a_semaphore_tells_what_is_free_and_who_has_how_many():
+    slots, pooled = ipcsys.Semaphore(5, name="slots"), ipcsys.BoundedSemaphore(2)
+    assert (find("slots").state, find("slots").idle) == ("5 free", True)
+    assert slots.acquire() and slots.acquire() and pooled.acquire()
+    assert find("slots").state == f"{slots.value} free" == "3 free"
+    (holder,) = find("slots").holders
+    assert (holder.pid, holder.count, holder.ident) == (os.getpid(), 2, None)
+    (facts,) = [facts for facts in sync.locks() if facts.name is None]
+    assert (facts.kind, facts.state) == ("BoundedSemaphore", "1 free")
+    assert [holder.count for holder in facts.holders] == [1]
+    slots.release(2)
+    pooled.release()
+    assert find("slots").idle and not find("slots").abandoned
+
+
 def test_who_waits_for_a_notification_is_listed_and_no_certain_part_of_a_cycle():
     changed = ipcsys.Condition(name="changed")
 
