@@ -215,6 +215,46 @@ class Barrier(Target):
         ipcsys.Barrier.remove("gate")
 
 
+class Condition(Target):
+    """Its own lock is a recursive one, so this is RLock's target too."""
+
+    name = "condition"
+    file = "turnstile"
+
+    def build(self):
+        self.condition = ipcsys.Condition(name="turnstile")
+        for seconds in (30, 0.01, 30):
+            threading.Thread(target=self._wait, args=(seconds,), daemon=True).start()
+        time.sleep(0.02)
+        with self.condition:
+            self.condition.notify()
+            self.condition.acquire()
+
+    def _wait(self, seconds):
+        with self.condition:
+            self.condition.wait(seconds)
+
+    def open(self):
+        return ipcsys.Condition(name="turnstile")
+
+    def exercise(self, condition):
+        condition.check()
+        repr(condition)
+        if condition.acquire(timeout=0.02):
+            with contextlib.suppress(ipcsys.Error):
+                condition.notify()
+                condition.wait(0.002)
+                condition.notify(3)
+                condition.notify_all()
+                condition.wait_for(lambda: False, 0.002)
+            condition.release()
+        condition.locked(), condition.abandoned  # noqa: B018
+
+    def leave(self, condition):
+        condition.close()
+        ipcsys.Condition.remove("turnstile")
+
+
 class Lock(Target):
     name = "lock"
     file = "door"
