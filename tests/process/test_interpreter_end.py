@@ -14,6 +14,10 @@ WAITS = {
     "acquire": "lock.acquire()",
     "with": "lock.__enter__()",
     "timed acquire": "lock.acquire(timeout=60)",
+    "rlock": "rlock.acquire()",
+    "condition": "condition.acquire() and condition.wait()",
+    "condition with a lock": "spare.acquire() and ipcsys.Condition(spare).wait()",
+    "condition churn": "condition.acquire() and any(condition.wait(0) for _ in iter(int, 1))",
     "event": "event.wait()",
     "get": "box.get()",
     "timed get": "box.get(timeout=60)",
@@ -31,6 +35,8 @@ END = """
 import threading, time, sys
 import ipcsys
 lock, event = ipcsys.Lock(), ipcsys.Event()
+rlock, spare, condition = ipcsys.RLock(), ipcsys.Lock(), ipcsys.Condition()
+rlock.acquire()
 box, full = ipcsys.Queue(), ipcsys.Queue(1)
 full.put(1)
 lock.acquire()
