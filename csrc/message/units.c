@@ -51,7 +51,7 @@ ips_extent_lives(const ips_ring *ring, uint32_t index, uint64_t head, uint64_t t
 {
     const ips_extent_shm *entry = &ring->extents[index];
     /* acquire: a reader's copying comes before we give its units away; pairs
-     * with the release in ips_extents_let_go and ips_extents_publish. */
+     * with the release in ips_extents_let_go and ips_extents_disown. */
     ips_owner writer = atomic_load_explicit(&entry->writer, memory_order_acquire);
     ips_owner reader = atomic_load_explicit(&entry->reader, memory_order_acquire);
     /* relaxed: written under the producers' lock. */
