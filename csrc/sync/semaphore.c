@@ -85,7 +85,7 @@ claim(ips_semaphore_shm *shm, uint32_t index, ips_owner me)
         }
     }
     /* release: the seat's owner comes first, whoever dies here; pairs with the
-     * acquire in look_at.  Then the sum, which repair() sets right. */
+     * acquire in ips_semaphore_look.  Then the sum, which repair() sets right. */
     atomic_store_explicit(&seat->count, count + 1, memory_order_release);
     STORE(shm->claims, LOAD(shm->claims) + 1);
 }
@@ -95,7 +95,7 @@ static inline void
 unclaim(ips_semaphore_shm *shm, uint32_t index, uint64_t permits)
 {
     ips_semaphore_seat_shm *seat = &shm->seats[index];
-    /* release: as in claim(), pairs with the acquire in look_at. */
+    /* release: as in claim(), pairs with the acquire in ips_semaphore_look. */
     atomic_store_explicit(&seat->count, LOAD(seat->count) - permits, memory_order_release);
     STORE(shm->claims, LOAD(shm->claims) - permits);
 }
@@ -402,17 +402,6 @@ take_back(ips_semaphore *semaphore, uint32_t index, ips_owner dead, int64_t dead
     return IPS_OK;
 }
 
-/* Who has claims in the seat; IPS_NOBODY where there are none.  Without the
- * lock. */
-static ips_owner
-look_at(const ips_semaphore_seat_shm *seat, uint64_t *count)
-{
-    /* acquire: pairs with the release in claim(), so that the owner is of this
-     * count or a later one. */
-    *count = atomic_load_explicit(&seat->count, memory_order_acquire);
-    return *count == 0 ? IPS_NOBODY : LOAD(seat->owner);
-}
-
 /* Take back what the dead hold, and watch the living.  Every waiter begins at
  * another seat, so that together they watch more than one of them can. */
 static int
@@ -428,7 +417,7 @@ tend_claims(ips_semaphore *semaphore, ips_watch *watch, int64_t deadline)
     for (uint32_t i = 0; i < used; i++) {
         uint32_t index = (start + i) % used;
         uint64_t count;
-        ips_owner owner = look_at(&semaphore->shm->seats[index], &count);
+        ips_owner owner = ips_semaphore_look(&semaphore->shm->seats[index], &count);
         if (count == 0) {
             continue;
         }
@@ -590,25 +579,6 @@ ips_semaphore_release(ips_semaphore *semaphore, ips_owner me, int64_t n, int64_t
     if (status == 1) {
         ips_fence_after_rmw(); /* both ended with an exchange; pairs with prepare() */
         wake(semaphore, (uint64_t)n);
-    }
-    return status;
-}
-
-/* --- looking --------------------------------------------------------------- */
-
-int
-ips_semaphore_each_claim(ips_semaphore *semaphore,
-                         int (*visit)(ips_owner owner, uint64_t claims, void *context),
-                         void *context)
-{
-    uint32_t used;
-    int status = ips_semaphore_used(semaphore, &used);
-    for (uint32_t i = 0; status == IPS_OK && i < used; i++) {
-        uint64_t count;
-        ips_owner owner = look_at(&semaphore->shm->seats[i], &count);
-        if (count != 0) {
-            status = visit(owner, count, context);
-        }
     }
     return status;
 }

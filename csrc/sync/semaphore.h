@@ -138,6 +138,17 @@ bool ips_semaphore_arm(ips_semaphore *semaphore, bool thorough);
 IPS_MUST_CHECK int ips_semaphore_release(ips_semaphore *semaphore, ips_owner me, int64_t n,
                                          int64_t deadline);
 
+/* Who has claims in the seat, and how many; IPS_NOBODY where there are none.
+ * Without the lock. */
+static inline ips_owner
+ips_semaphore_look(const ips_semaphore_seat_shm *seat, uint64_t *count)
+{
+    /* acquire: pairs with the release where claims are counted, so that the
+     * owner is of this count or a later one.  relaxed: the owner, after it. */
+    *count = atomic_load_explicit(&seat->count, memory_order_acquire);
+    return *count == 0 ? IPS_NOBODY : atomic_load_explicit(&seat->owner, memory_order_relaxed);
+}
+
 /* Call `visit` for each member with claims; a picture that may be torn. */
 IPS_MUST_CHECK int ips_semaphore_each_claim(ips_semaphore *semaphore,
     int (*visit)(ips_owner owner, uint64_t claims, void *context), void *context);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The invariants of a semaphore, as code: the oracle of its crash tests. */
+/* For those who look at a semaphore: its claims, and its invariants as code, the
+ * oracle of its crash tests. */
 #include <stdio.h>
 
 #include "sync/semaphore.h"
@@ -72,4 +73,21 @@ ips_semaphore_check(ips_semaphore *semaphore, int64_t deadline,
     return status < 0 || job.sound
                ? status
                : ips_semaphore_damaged(semaphore, "its invariants do not hold");
+}
+
+int
+ips_semaphore_each_claim(ips_semaphore *semaphore,
+                         int (*visit)(ips_owner owner, uint64_t claims, void *context),
+                         void *context)
+{
+    uint32_t used;
+    int status = ips_semaphore_used(semaphore, &used);
+    for (uint32_t i = 0; status == IPS_OK && i < used; i++) {
+        uint64_t count;
+        ips_owner owner = ips_semaphore_look(&semaphore->shm->seats[i], &count);
+        if (count != 0) {
+            status = visit(owner, count, context);
+        }
+    }
+    return status;
 }

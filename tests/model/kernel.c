@@ -238,6 +238,12 @@ ips_spin_budget(void)
     return 0; /* spinning adds looks, no states */
 }
 
+bool
+ips_spin_is_open(void)
+{
+    return false; /* nothing to be measured */
+}
+
 /* --- members --------------------------------------------------------------- */
 
 void
@@ -309,6 +315,12 @@ model_act_as(int who)
 
 void
 ips_space_tend(ips_space *space)
+{
+    (void)space;
+}
+
+void
+ips_space_measure_park(ips_space *space)
 {
     (void)space;
 }
