@@ -254,11 +254,36 @@ core_async_put(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return PyBool_FromLong(status == 0);
 }
 
+PyDoc_STRVAR(put_item_doc, "async_put_item(queue, item, /)\n--\n\n"
+"Put an item: False where it would have to wait.");
+
+static PyObject *
+core_async_put_item(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    ips_state *state = ips_state_of_module(module);
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "async_put_item() takes 2 arguments (%zd given)",
+                            count);
+    }
+    ips_queue_object *queue = queue_of(state, args[0]);
+    if (queue == NULL) {
+        return NULL;
+    }
+    PyObject *done = ips_queue_put_value(queue, args[1], IPS_QUEUE_HARDLY);
+    ips_queue_leave(queue);
+    if (done == NULL) {
+        return swallow(state, IPS_ORDINAL_FULL) ? Py_NewRef(Py_False) : NULL;
+    }
+    Py_DECREF(done);
+    Py_RETURN_TRUE;
+}
+
 #define FAST(function) (PyCFunction)(void (*)(void))function, METH_FASTCALL
 
 PyMethodDef ips_aio_tries[] = {
     {"async_get", FAST(core_async_get), get_doc},
     {"async_put", FAST(core_async_put), put_doc},
+    {"async_put_item", FAST(core_async_put_item), put_item_doc},
     {"async_rlock_is_mine", FAST(core_async_rlock_is_mine), is_mine_doc},
     {"async_rlock_release", FAST(core_async_rlock_release), release_doc},
     {"async_rlock_save", FAST(core_async_rlock_save), save_doc},

@@ -46,6 +46,10 @@ class Queue(Face):
     async def get(self, timeout: float | None = None) -> Any:
         """Take the next item, waiting for it; Empty where none comes within `timeout`
         seconds, ShutDown where none can come."""
+        if timeout is None and self._owed is None and not is_waited_for(self._items):
+            item = _core.async_get(self.shared, NOT_YET)
+            if item is not NOT_YET:
+                return item
         return await self._take(self._one, timeout)
 
     def get_nowait(self) -> Any:
@@ -117,13 +121,16 @@ class Queue(Face):
     async def put(self, item: Any, timeout: float | None = None) -> None:
         """Put an item, waiting for room; Full where there is none within `timeout` seconds,
         ShutDown where nothing is taken any more."""
-        kind, data = _core.encode_value(item)
-        await self._give(lambda: self._put(kind, data), timeout)
+        if timeout is not None:
+            checked(timeout)
+        if not is_waited_for(self._room) and _core.async_put_item(self.shared, item):
+            return
+        kind, data = _core.encode_value(item)  # as it is now
+        await self._wait_for_room(lambda: self._put(kind, data), timeout)
 
     def put_nowait(self, item: Any) -> None:
         """Put an item if there is room now, else raise Full."""
-        kind, data = _core.encode_value(item)
-        if not _core.async_put(self.shared, kind, data):
+        if not _core.async_put_item(self.shared, item):
             raise self._full()
 
     async def put_bytes(self, buffer: Buffer, timeout: float | None = None) -> None:
@@ -156,8 +163,10 @@ class Queue(Face):
 
     async def _give(self, attempt: Callable[[], Any], timeout: float | None) -> None:
         checked(timeout)
-        if not is_waited_for(self._room) and attempt() is not NOT_YET:
-            return
+        if is_waited_for(self._room) or attempt() is NOT_YET:
+            await self._wait_for_room(attempt, timeout)
+
+    async def _wait_for_room(self, attempt: Callable[[], Any], timeout: float | None) -> None:
         if timeout == 0 or await wait(self._room, attempt, timeout) is NOT_YET:
             raise self._full()
 
