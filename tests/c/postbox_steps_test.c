@@ -31,7 +31,7 @@
 
 #define TRAP_FLAG 0x100
 /* A ring is long: all of its first steps, and then some of the others. */
-#define ALL_STEPS 300
+#define ALL_STEPS 200
 #define STRIDE 19997
 
 static ips_space *space;
