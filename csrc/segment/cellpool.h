@@ -208,6 +208,14 @@ void ips_pools_reset_in_child(void);
 IPS_MUST_CHECK int ips_pool_back(ips_cell_pool *pool, uint64_t from, uint64_t to);
 IPS_MUST_CHECK int ips_pool_reopen(ips_cell_pool *pool, int *fd);
 
+/* A cell or ticket nobody uses, with memory; not yet taken. */
+IPS_MUST_CHECK int ips_pool_find_cell(ips_cell_pool *pool, uint32_t *index);
+IPS_MUST_CHECK int ips_pool_find_ticket(ips_cell_pool *pool, uint32_t *index);
+/* Memory for the bit of cell `index` in the uses of `slot`. */
+IPS_MUST_CHECK int ips_pool_back_bit(ips_cell_pool *pool, uint32_t slot, uint32_t index);
+
+/* segment/cellchange.c ---------------------------------------------------- */
+
 /* Take the shared lock, finishing what a dead holder left armed. */
 IPS_MUST_CHECK int ips_pool_lock(ips_cell_pool *pool, ips_owner me, int64_t deadline);
 void ips_pool_unlock(ips_cell_pool *pool);
@@ -223,12 +231,6 @@ typedef struct {
     ips_owner ticket_owner; /* who gets the ticket; IPS_NOBODY: it is used up */
 } ips_cell_change;
 void ips_pool_change(ips_cell_pool *pool, const ips_cell_change *change);
-
-/* A cell or ticket nobody uses, with memory; not yet taken. */
-IPS_MUST_CHECK int ips_pool_find_cell(ips_cell_pool *pool, uint32_t *index);
-IPS_MUST_CHECK int ips_pool_find_ticket(ips_cell_pool *pool, uint32_t *index);
-/* Memory for the bit of cell `index` in the uses of `slot`. */
-IPS_MUST_CHECK int ips_pool_back_bit(ips_cell_pool *pool, uint32_t slot, uint32_t index);
 
 /* segment/cellbody.c: the body of a cell that has, or is about to get, our bit;
  * its shm stays NULL in the other pool.  The guard is held. */

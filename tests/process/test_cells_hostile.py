@@ -45,6 +45,10 @@ def work():
     assert done.returncode == 0 and done.stdout == "through\n", (done.returncode, done.stderr)
 
 
+# A ticket stays that nobody uses, and damaged numbers tell of uses that nobody has.
+pytestmark = pytest.mark.ipcsys_allow_leaks("unnamed")
+
+
 @pytest.fixture
 def pool(namespace_folder):
     kept = [Lock() for _ in range(20)]
