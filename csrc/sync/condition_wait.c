@@ -81,8 +81,19 @@ take_and_double(int64_t *nap)
 /* How long, and on what, a thread parks. */
 typedef struct {
     int64_t bound, nap;
-    bool passed; /* the bound of the last park */
+    bool passed;    /* the bound of the last park */
+    ips_bell heard; /* the kernel rings for one of those who watch; or none */
 } patience;
+
+/* We no longer go after a bell that we heard: somebody else must. */
+static void
+hand_on_bell(patience *p, const _Atomic uint32_t *watched)
+{
+    if (p->heard.word != NULL && p->heard.word != watched) {
+        (void)ips_futex_wake(p->heard.word, 1);
+        p->heard.word = NULL;
+    }
+}
 
 static int
 park(const waiter *w, patience *p, int64_t deadline)
@@ -101,6 +112,10 @@ park(const waiter *w, patience *p, int64_t deadline)
                      ? ips_futex_wait(ips_seat_futex(w->shm), (uint32_t)asleep, until)
                      : ips_futex_wait_two(ips_seat_futex(w->shm), (uint32_t)asleep, bell.word,
                                           bell.expected, until);
+    if (ips_bell_has_rung(bell)) {
+        hand_on_bell(p, bell.word);
+        p->heard = bell;
+    }
     p->passed = status == IPS_ETIMEOUT;
     return p->passed ? IPS_OK : status;
 }
@@ -117,9 +132,8 @@ look_around(const waiter *me, bool thorough)
 }
 
 static int
-wait_on(const waiter *w, int64_t deadline)
+wait_patiently(const waiter *w, patience *p, int64_t deadline)
 {
-    patience p = {SHORTEST_BOUND_NS, FIRST_PROBE_NS, false};
     for (;;) {
         if (is_notified((void *)(uintptr_t)w)) {
             return IPS_OK;
@@ -130,15 +144,24 @@ wait_on(const waiter *w, int64_t deadline)
         if (ips_now() >= deadline) {
             return IPS_ETIMEOUT;
         }
-        int status = park(w, &p, deadline);
+        int status = park(w, p, deadline);
         if (is_notified((void *)(uintptr_t)w)) {
             return IPS_OK;
         }
         if (status < 0) {
             return status;
         }
-        look_around(w, p.passed);
+        look_around(w, p->passed);
     }
+}
+
+static int
+wait_on(const waiter *w, int64_t deadline)
+{
+    patience p = {.bound = SHORTEST_BOUND_NS, .nap = FIRST_PROBE_NS};
+    int status = wait_patiently(w, &p, deadline);
+    hand_on_bell(&p, NULL);
+    return status;
 }
 
 /* Spin only where that has paid lately: on a machine with more to do than CPUs,
@@ -149,6 +172,9 @@ static bool
 spin(waiter *w, int64_t deadline)
 {
     static _Thread_local uint32_t failures, pause;
+    if (ips_spin_budget() == 0) {
+        return false;
+    }
     if (pause > 0) {
         pause--;
         return is_notified(w);

@@ -27,6 +27,17 @@ def test_every_interleaving_keeps_the_promises(name, memory, tmp_path):
 # (program, source, what stands there, what is planted, memory that shows it, what is seen)
 ASLEEP = "everybody is parked"
 PLANTED = {
+    "the dead keep their notifications": (
+        "condition", "condition.c", "    if (owed) {\n        give(w->c);\n    }\n", "", "weak", ASLEEP),
+    "one that raises keeps its notification": (
+        "condition", "condition.c", "        give(c);\n    }\n    stand_up", "    }\n    stand_up", "weak",
+        ASLEEP),
+    "a waiter parks without a look at notify_all": (
+        "condition", "condition_wait.c", "    ips_fence_after_rmw(); /* pairs with the swap in ips_condition_notify_all */\n",
+        "", "weak", ASLEEP),
+    "a waiter that leaves wakes no other": (
+        "condition", "condition.c", "    if (depart(c, seat, used)) {\n        wake_next(c);\n    }\n",
+        "    (void)depart(c, seat, used);\n", "weak", ASLEEP),
     "a release wakes one instead of two": (
         "lock", "lock.c", "futex_of(lock), 2)", "futex_of(lock), 1)", "weak", ASLEEP),
     "an heir wakes nobody to watch it": (
