@@ -11,7 +11,7 @@ import pytest
 
 from ipcsys.testing import hostility
 
-TRIES, SECONDS = 250, 6
+TRIES, SECONDS = 150, 3
 
 
 def shoot(name, tries, *options):
