@@ -10,7 +10,8 @@
 #include "os/file.h"
 #include "os/park.h"
 
-static pthread_mutex_t room = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static pthread_mutex_t room; /* recursive; made by the first to enter */
+static pthread_once_t room_once = PTHREAD_ONCE_INIT;
 static ips_space *spaces; /* guarded by room; entries live as long as the process */
 static _Atomic(ips_space *) joined; /* the same list, for wakers: see ips_spaces_joined */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -23,9 +24,21 @@ static bool birth_is_watched;
  * Only a child that is stopped at birth takes longer. */
 #define BIRTH_PATIENCE_NS INT64_C(2000000000)
 
+/* By hand: a static initializer for it is glibc's alone. */
+static void
+make_room(void)
+{
+    pthread_mutexattr_t kind;
+    (void)pthread_mutexattr_init(&kind);
+    (void)pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_RECURSIVE);
+    (void)pthread_mutex_init(&room, &kind);
+    (void)pthread_mutexattr_destroy(&kind);
+}
+
 void
 ips_room_enter(void)
 {
+    (void)pthread_once(&room_once, make_room);
     (void)pthread_mutex_lock(&room);
 }
 
@@ -130,7 +143,7 @@ after_fork_in_child(void)
 {
     /* A recursive mutex remembers its owner's thread id, which was the
      * parent's; the one thread here starts with a fresh one. */
-    room = (pthread_mutex_t)PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+    make_room();
     ips_room_enter();
     for (ips_space *space = spaces; space != NULL; space = space->next) {
         ips_owner parent = space->parent;

@@ -111,22 +111,24 @@ def program(test: Path, variant: str, archive: Path, folder: Path) -> Path:
     return target
 
 
-def run(target: Path) -> str:
+def run(target: Path | list[str], deadline: float = DEADLINE) -> str:
     """Run a test program in a namespace folder of its own; its output, or an
     AssertionError that holds it."""
+    command = target if isinstance(target, list) else [target]
+    name = Path(command[-1]).name
     shared = tempfile.mkdtemp(prefix="ipcsys-c-", dir=os.environ.get("IPCSYS_TEST_DIR", "/dev/shm"))
     try:
         done = subprocess.run(
-            [target], env={**os.environ, **ENVIRONMENT, "IPCSYS_DIR": shared}, timeout=DEADLINE,
+            command, env={**os.environ, **ENVIRONMENT, "IPCSYS_DIR": shared}, timeout=deadline,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
         said = (late.stdout or b"").decode(errors="replace")
-        raise AssertionError(f"{target.name} did not end in {DEADLINE} s:\n{said}") from None
+        raise AssertionError(f"{name} did not end in {deadline} s:\n{said}") from None
     finally:
         shutil.rmtree(shared, ignore_errors=True)
     if done.returncode != 0 or not re.search(r"^ok ", done.stdout, re.MULTILINE):
-        raise AssertionError(f"{target.name} ended with {done.returncode}:\n{done.stdout[-6000:]}")
+        raise AssertionError(f"{name} ended with {done.returncode}:\n{done.stdout[-6000:]}")
     return done.stdout
 
 
