@@ -33,7 +33,9 @@ class Actor:
 
     def hear(self, seconds=10):
         """What the call returned, or the class of what it raised; TimeoutError."""
-        if not select.select([self._answers], [], [], seconds)[0]:
+        answer = select.poll()  # select() ends at descriptor 1023
+        answer.register(self._answers, select.POLLIN)
+        if not answer.poll(seconds * 1000):
             raise TimeoutError(f"no answer in {seconds} s")
         self.busy = False
         return _receive(self._answers)
