@@ -170,21 +170,22 @@ def percentile(times, share):
 def tell(facts):
     """The report for people."""
     notice = facts["notice_ms"]
-    heard = "never heard of it" if notice is None else f"heard of it after {notice:.2f} ms"
+    heard = "never heard of it" if notice is None else f"knew after {notice:.2f} ms"
     again = facts["repeated_calls"]
     slowest = "" if again == 0 else f" (told within {facts['slowest_notice_ms']:.2f} ms)"
     lines = [
-        f"1 data manager, 2 calculators, {facts['clients']} clients, {facts['seconds']:.1f} s",
-        f"requests   {facts['requests']:,}",
-        f"answers    {facts['right']:,} right, {facts['wrong']:,} wrong;"
-        f" {facts['expected_errors']:,} of them errors that the work expects",
-        f"speed      {facts['calls_per_second']:,.0f} calls/s,"
-        f" p50 {facts['p50_us']} us, p99 {facts['p99_us']} us",
-        f"kill -9    calculator-1 (pid {facts['killed_pid']}) with a call in flight: it {heard};",
-        f"           {again} more calls in flight were repeated elsewhere{slowest};",
-        f"           left to ask: {', '.join(facts['servers_left']) or 'nobody'}",
-        f"counter    the data manager counted {facts['counted']:,} answers",
-        *(f"wrong      {text} is {want}, got {got}" for text, want, got in facts["first_wrong"]),
+        f"{facts['clients']} clients asked 2 calculators for {facts['seconds']:.1f} s,"
+        " each a process of its own; half-way one calculator was killed",
+        f"  answers   {facts['right']:,} of {facts['requests']:,} right, {facts['wrong']:,} wrong"
+        f" ({facts['expected_errors']:,} are errors, as they should be: 1 / 0 and its like)",
+        f"  speed     {facts['calls_per_second']:,.0f} calls a second;"
+        f" half took at most {facts['p50_us']} us, 99 % at most {facts['p99_us']} us",
+        f"  kill -9   of calculator-1 (pid {facts['killed_pid']}) during a call:"
+        f" the caller {heard}",
+        f"            clients cut short, who asked again elsewhere: {again}{slowest}",
+        f"            calculators left: {', '.join(facts['servers_left']) or 'none'}",
+        f"  counter   the data manager, another process, counted {facts['counted']:,} answers",
+        *(f"  wrong     {text} is {want}, got {got}" for text, want, got in facts["first_wrong"]),
         "ok" if facts["ok"] else "FAILED",
     ]
     return "\n".join(lines)
