@@ -467,33 +467,17 @@ barrier_broken(PyObject *object, void *unused)
                : PyBool_FromLong(ips_barrier_is_broken(&self->barrier));
 }
 
-static void
-report(const char *line, void *list)
+static int
+check_barrier(ips_cell_object *self, ips_cell_report report, void *lines)
 {
-    PyObject *text = PyUnicode_FromString(line);
-    if (text == NULL || PyList_Append((PyObject *)list, text) < 0) {
-        PyErr_Clear(); /* the caller sees an empty list and a status */
-    }
-    Py_XDECREF(text);
+    return ips_barrier_check(&((ips_barrier_object *)self)->barrier, report, lines);
 }
 
 static PyObject *
 barrier_check(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    ips_barrier_object *self = (ips_barrier_object *)object;
-    PyObject *problems = PyList_New(0);
-    if (problems == NULL || !ips_cell_enter(&self->base)) {
-        Py_XDECREF(problems);
-        return NULL;
-    }
-    int status = ips_barrier_check(&self->barrier, report, problems);
-    ips_cell_leave(&self->base);
-    if (status < 0 && PyList_GET_SIZE(problems) == 0) {
-        Py_DECREF(problems);
-        return PyErr_NoMemory();
-    }
-    return problems;
+    return ips_cell_problems((ips_cell_object *)object, check_barrier);
 }
 
 static PyObject *

@@ -310,6 +310,36 @@ ips_cell_raise_closed(ips_cell_object *self)
                                           Py_TYPE(self)->tp_name);
 }
 
+/* --- checking ------------------------------------------------------------ */
+
+static void
+add_problem(const char *line, void *lines)
+{
+    PyObject *text = PyUnicode_FromString(line);
+    if (text == NULL || PyList_Append((PyObject *)lines, text) < 0) {
+        PyErr_Clear(); /* the list lacks a line; where it is empty, the caller says so */
+    }
+    Py_XDECREF(text);
+}
+
+PyObject *
+ips_cell_problems(ips_cell_object *self,
+                  int (*check)(ips_cell_object *self, ips_cell_report report, void *lines))
+{
+    PyObject *lines = PyList_New(0);
+    if (lines == NULL || !ips_cell_enter(self)) {
+        Py_XDECREF(lines);
+        return NULL;
+    }
+    int status = check(self, add_problem, lines);
+    ips_cell_leave(self);
+    if (status < 0 && PyList_GET_SIZE(lines) == 0) {
+        Py_DECREF(lines);
+        return PyErr_NoMemory();
+    }
+    return lines;
+}
+
 /* --- waiting ------------------------------------------------------------- */
 
 /* How to wait: ips_wait_without_gil, or ips_wait_uninterrupted. */

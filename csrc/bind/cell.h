@@ -90,6 +90,12 @@ int ips_cell_wait(ips_cell_object *self, ips_wait_step step, void *context, int6
 int ips_cell_wait_uninterrupted(ips_cell_object *self, ips_wait_step step, void *context,
                                 int64_t deadline);
 
+/* The body of a check(): the list of lines that `check` reports, which holds no
+ * core lock while it does. */
+typedef void (*ips_cell_report)(const char *line, void *lines);
+PyObject *ips_cell_problems(ips_cell_object *self,
+                            int (*check)(ips_cell_object *self, ips_cell_report report, void *lines));
+
 /* Closed, or ObjectGone where it was destroyed in its segment. */
 PyObject *ips_cell_raise_closed(ips_cell_object *self);
 

@@ -411,39 +411,16 @@ rwlock_abandoned(PyObject *object, void *unused)
 }
 
 static int
-append_problem(PyObject *list, const char *line)
+check_rwlock(ips_cell_object *self, ips_cell_report report, void *lines)
 {
-    PyObject *text = PyUnicode_FromString(line);
-    int status = text == NULL ? -1 : PyList_Append(list, text);
-    Py_XDECREF(text);
-    return status;
-}
-
-static void
-report(const char *line, void *list)
-{
-    if (append_problem((PyObject *)list, line) < 0) {
-        PyErr_Clear(); /* the list lacks a line; it is not empty all the same */
-    }
+    return ips_rwlock_check(&((ips_rwlock_object *)self)->lock, report, lines);
 }
 
 static PyObject *
 rwlock_check(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    ips_rwlock_object *self = (ips_rwlock_object *)object;
-    PyObject *problems = PyList_New(0);
-    if (problems == NULL || !ips_cell_enter(&self->base)) {
-        Py_XDECREF(problems);
-        return NULL;
-    }
-    int status = ips_rwlock_check(&self->lock, report, problems);
-    ips_cell_leave(&self->base);
-    if (status < 0 && PyList_GET_SIZE(problems) == 0) {
-        Py_DECREF(problems);
-        return PyErr_NoMemory();
-    }
-    return problems;
+    return ips_cell_problems((ips_cell_object *)object, check_rwlock);
 }
 
 static PyObject *
