@@ -20,6 +20,7 @@ library already catches:
     ├── InUse (OSError)                       live members use it
     ├── InvalidName (ValueError)
     ├── MismatchError (ValueError)            another kind or shape under that name
+    │   └── SchemaError                       a record declared otherwise than it is stored
     ├── NoProvider (LookupError)              nobody offers the service
     ├── NoSpace (OSError, MemoryError)        shared memory is full
     ├── NotFound (FileNotFoundError, KeyError)
@@ -69,6 +70,7 @@ __all__ = [
     "OutOfMemory",
     "PeerDied",
     "RemoteError",
+    "SchemaError",
     "SegmentFull",
     "ShutDown",
     "Timeout",
@@ -185,6 +187,10 @@ class PeerDied(Error, BrokenPipeError):
 
 class RemoteError(Error, RuntimeError):
     """A handler in another process raised; the text is what it said."""
+
+
+class SchemaError(MismatchError):
+    """A record's declaration does not fit what is stored; the text says what differs."""
 
 
 class SegmentFull(Error, MemoryError):

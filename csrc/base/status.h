@@ -42,7 +42,8 @@
     X(ENCODE,   EncodeError,          "the value cannot be encoded")           \
     X(DECODE,   DecodeError,          "the bytes cannot be decoded")           \
     X(DEADLOCK, DeadlockError,        "waiting would never end")               \
-    X(BROKEN,   BrokenBarrierError,   "the barrier is broken")
+    X(BROKEN,   BrokenBarrierError,   "the barrier is broken")                 \
+    X(SCHEMA,   SchemaError,          "the declaration does not fit what is stored")
 
 enum {
 #define IPS_STATUS_ORDINAL(name, cls, text) IPS_ORDINAL_##name,

@@ -35,7 +35,9 @@
  *   1088  runs        256  first run with room by class
  *   1344  stable      512  first free cell by type
  *   1856  extents      48  chunks the journal goes on in, segment/journal.h
- *   1904  reserved    336
+ *   1904  reserved    272
+ *   2176  anchors      64  one word for each upper room that keeps something of
+ *                          the whole segment: ips_anchor of segment/segment.h
  *
  * Who writes: `serial`, `deferring`, `top` the lock's holder, plainly; the rest as
  * the headers named say.  The constants are checked and copied to private
@@ -49,6 +51,7 @@
 #include "base/header.h"
 #include "segment/catalogue.h"
 #include "segment/journal.h"
+#include "segment/segment.h"
 #include "sync/lock.h"
 
 #define IPS_BINS 128u
@@ -67,7 +70,8 @@ typedef struct {
     uint64_t runs[IPS_CLASSES];
     uint64_t stable[IPS_STABLE_TYPES];
     uint64_t extents[IPS_JOURNAL_EXTENTS];
-    uint64_t reserved[42];
+    uint64_t reserved[34];
+    uint64_t anchors[IPS_ANCHORS];
 } ips_heap_shm;
 
 typedef struct {
@@ -92,6 +96,7 @@ _Static_assert(offsetof(ips_heap_shm, bin_map) == 48, "byte map above");
 _Static_assert(offsetof(ips_heap_shm, bins) == 64, "byte map above");
 _Static_assert(offsetof(ips_heap_shm, runs) == 1088, "byte map above");
 _Static_assert(offsetof(ips_heap_shm, stable) == 1344, "byte map above");
+_Static_assert(offsetof(ips_heap_shm, anchors) == 2176, "byte map above");
 _Static_assert(offsetof(ips_segment_shm, journal_size) == 64, "byte map above");
 _Static_assert(offsetof(ips_segment_shm, journal) == 128, "byte map above");
 _Static_assert(offsetof(ips_segment_shm, heap) == 192, "byte map above");

@@ -10,6 +10,7 @@
 #ifndef IPS_SEGMENT_SEGMENT_H
 #define IPS_SEGMENT_SEGMENT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -94,6 +95,26 @@ IPS_MUST_CHECK int ips_tx_touch(ips_segment *segment, ips_offset version);
  * ips_copy_racing; read_ok(v) says whether the copy is one state. */
 uint64_t ips_read_begin(ips_segment *segment, ips_offset version);
 bool ips_read_ok(ips_segment *segment, ips_offset version, uint64_t seen);
+
+/* --- anchors: words of the segment, 0 at first, from which upper rooms reach
+ * what they keep of the segment as a whole. */
+#define IPS_ANCHORS 8u
+enum ips_anchor {
+    IPS_ANCHOR_LAYOUTS = 0, /* data/layouts.h */
+};
+/* relaxed: what it leads to is guarded by the lock, or by a version. */
+uint64_t ips_anchor_load(const ips_segment *segment, enum ips_anchor anchor);
+IPS_MUST_CHECK int ips_tx_anchor(ips_segment *segment, enum ips_anchor anchor, uint64_t value);
+
+/* --- a change of one word that is the whole transaction: the lock, no journal.
+ * begin is false, and nothing happened, where the lock is taken, a dead writer
+ * left something, or this thread has a transaction open: then use ips_tx_*. */
+bool ips_single_begin(ips_segment *segment);
+/* The version of the word's object (even, else false and nothing happened)
+ * grows, then the word changes: a reader who sees the version unchanged has
+ * seen this word as it was or as it is, and all else as it was. */
+bool ips_single_store(_Atomic uint64_t *version, _Atomic uint64_t *word, uint64_t value);
+void ips_single_end(ips_segment *segment);
 
 /* --- catalogue of names */
 typedef struct {

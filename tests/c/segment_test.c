@@ -556,6 +556,34 @@ test_file_opened_again(void)
     puts("ok a segment outlives its openers");
 }
 
+static void
+test_changes_of_one_word(void)
+{
+    ips_segment *segment = open_segment(NULL, 64 * KIB, 64 * KIB);
+    ips_offset at = new_words(segment, 3);
+    _Atomic uint64_t *words = ips_segment_at(segment, at, 24);
+    uint64_t seen = ips_read_begin(segment, at);
+    CHECK(ips_single_begin(segment));
+    CHECK(!ips_single_begin(segment)); /* by anybody */
+    CHECK(ips_single_store(&words[0], &words[1], 7));
+    ips_single_end(segment);
+    CHECK(word_at(segment, at + 8) == 7 && !ips_read_ok(segment, at, seen));
+    CHECK(ips_read_ok(segment, at, seen + 2));
+    begin(segment);
+    CHECK(!ips_single_begin(segment)); /* would not take part in it */
+    CHECK(ips_tx_touch(segment, at) == 0 && ips_tx_store(segment, at + 8, 8) == 0);
+    CHECK(ips_tx_anchor(segment, IPS_ANCHOR_LAYOUTS, at) == 0);
+    CHECK(ips_anchor_load(segment, IPS_ANCHOR_LAYOUTS) == at);
+    ips_tx_abort(segment);
+    CHECK(ips_anchor_load(segment, IPS_ANCHOR_LAYOUTS) == 0);
+    CHECK(ips_single_begin(segment) && ips_single_store(&words[0], &words[2], 9));
+    ips_single_end(segment);
+    CHECK(word_at(segment, at + 8) == 7 && word_at(segment, at + 16) == 9);
+    check_sound(segment);
+    ips_segment_close(segment);
+    puts("ok one word changes without the journal, and never inside a transaction");
+}
+
 int
 main(void)
 {
@@ -572,6 +600,7 @@ main(void)
     test_large_transactions();
     test_freeing_everything_at_once();
     test_versions();
+    test_changes_of_one_word();
     test_stable_cells();
     test_catalogue();
     test_second_thread_waits_like_a_stranger();
