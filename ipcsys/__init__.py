@@ -4,6 +4,7 @@
     errors      the tree of exceptions
     _core       the C extension: the types below are its own
     message     the types of Message
+    schema      the fields of a Record, and which versions of one go together
     registry    who is there and who offers what
     node        processes that call each other
     sync        who holds what, who waits for whom
@@ -25,6 +26,7 @@ from ipcsys._core import (
     Lock,
     Message,
     Queue,
+    Record,
     RLock,
     RWLock,
     Segment,
@@ -111,6 +113,7 @@ __all__ = [
     "Queue",
     "RLock",
     "RWLock",
+    "Record",
     "Registry",
     "RemoteError",
     "SchemaError",
@@ -130,6 +133,19 @@ __all__ = [
     "Transaction",
     "TransactionError",
     "TransactionTooLarge",
+    "blob",
+    "f32",
+    "f64",
+    "field",
+    "i16",
+    "i32",
+    "i64",
+    "i8",
+    "text",
+    "u16",
+    "u32",
+    "u64",
+    "u8",
 ]
 
 __version__ = "0.1.0"
@@ -142,6 +158,19 @@ _LAZY = {
     "ProcessInfo": "ipcsys.registry",
     "Registry": "ipcsys.registry",
     "ServiceDiscovery": "ipcsys.registry",
+    "blob": "ipcsys.schema",
+    "f32": "ipcsys.schema",
+    "f64": "ipcsys.schema",
+    "field": "ipcsys.schema",
+    "i16": "ipcsys.schema",
+    "i32": "ipcsys.schema",
+    "i64": "ipcsys.schema",
+    "i8": "ipcsys.schema",
+    "text": "ipcsys.schema",
+    "u16": "ipcsys.schema",
+    "u32": "ipcsys.schema",
+    "u64": "ipcsys.schema",
+    "u8": "ipcsys.schema",
 }
 
 

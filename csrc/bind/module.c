@@ -27,6 +27,7 @@ core_exec(PyObject *module)
         ips_add_map,
         ips_add_deque,
         ips_add_vector,
+        ips_add_record,
         ips_add_array,
         ips_add_atomic_int,
         ips_add_queue,

@@ -325,7 +325,9 @@ static int
 check_step(void *context, int64_t deadline)
 {
     reporting *job = (reporting *)context;
-    return ips_segment_check(job->segment, deadline, gather, job);
+    job->size = 0; /* of an attempt that a signal cut short */
+    int status = ips_segment_check(job->segment, deadline, gather, job);
+    return status < 0 ? status : ips_shared_check(job->segment, deadline, gather, job);
 }
 
 PyDoc_STRVAR(check_doc, "check($self, /)\n--\n\n"

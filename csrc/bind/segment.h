@@ -25,7 +25,7 @@ PyObject *ips_segment_construct(PyObject *self, PyObject *const *args, Py_ssize_
                                 PyObject *keywords);
 PyObject *ips_segment_find_or_construct(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                         PyObject *keywords);
-PyObject *ips_segment_find(PyObject *self, PyObject *key);
+PyObject *ips_segment_find(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *ips_segment_destroy(PyObject *self, PyObject *key);
 PyObject *ips_segment_keys(PyObject *self, PyObject *unused);
 PyObject *ips_segment_iter(PyObject *self);
@@ -41,8 +41,10 @@ int ips_segment_contains(PyObject *self, PyObject *key);
      METH_FASTCALL | METH_KEYWORDS,                                                          \
      "find_or_construct($self, type, key, /, *args, **kwargs)\n--\n\n"                       \
      "The object under the key, made where there is none."},                                 \
-    {"find", ips_segment_find, METH_O, "find($self, key, /)\n--\n\n"                          \
-     "The object under the key, or None."},                                                  \
+    {"find", (PyCFunction)(void (*)(void))ips_segment_find, METH_VARARGS | METH_KEYWORDS,     \
+     "find($self, key, /, type=None)\n--\n\n"                                               \
+     "The object under the key, or None.  With a type it is of that one (MismatchError\n"     \
+     "where it is not): a record's class, which else is made for what is stored."},            \
     {"destroy", ips_segment_destroy, METH_O, "destroy($self, key, /)\n--\n\n"                 \
      "Destroy the object under the key; False where there is none.  Handles that are\n"      \
      "still open raise ObjectGone from then on."},                                           \

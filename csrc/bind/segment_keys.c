@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The objects under a Segment's keys. */
+#include "bind/record.h"
 #include "bind/segment.h"
 
 #include <stdlib.h>
@@ -74,6 +75,36 @@ call_class(PyObject *class, const call *it)
     return result;
 }
 
+/* A record's fields may have any names, also those of our own keywords. */
+static PyObject *
+construct_record(ips_state *state, PyObject *class, const call *it)
+{
+    PyObject *args = PyTuple_New(it->count);
+    PyObject *kwargs = args == NULL ? NULL : PyDict_New();
+    for (Py_ssize_t i = 0; kwargs != NULL && i < it->count; i++) {
+        PyTuple_SET_ITEM(args, i, Py_NewRef(it->args[i]));
+    }
+    for (Py_ssize_t i = 0; it->keywords != NULL && i < PyTuple_GET_SIZE(it->keywords); i++) {
+        if (kwargs != NULL && PyDict_SetItem(kwargs, PyTuple_GET_ITEM(it->keywords, i),
+                                             it->args[it->count + i]) < 0) {
+            Py_CLEAR(kwargs);
+        }
+    }
+    const ips_container_where where = {.name = it->key, .segment = it->segment,
+                                       .create = it->create};
+    PyObject *result = kwargs == NULL ? NULL
+        : ips_record_construct(state, (PyTypeObject *)class, &where, args, kwargs);
+    Py_XDECREF(args);
+    Py_XDECREF(kwargs);
+    return result;
+}
+
+static bool
+is_record_class(ips_state *state, PyObject *class)
+{
+    return PyType_Check(class) && PyType_IsSubtype((PyTypeObject *)class, state->record_type);
+}
+
 static PyObject *
 construct(PyObject *self, const call *it, PyObject *create)
 {
@@ -88,10 +119,11 @@ construct(PyObject *self, const call *it, PyObject *create)
     PyObject *class = it->args[0];
     if (!ips_shared_is_class(state, class)) {
         return PyErr_Format(PyExc_TypeError, "%R cannot stand in a segment; SharedMap, SharedDeque, "
-                            "AtomicInt and their like can", class);
+                            "AtomicInt, Record classes and their like can", class);
     }
     call inner = {self, it->args[1], create, it->args + 2, it->count - 2, it->keywords};
-    return call_class(class, &inner);
+    return is_record_class(state, class) ? construct_record(state, class, &inner)
+                                         : call_class(class, &inner);
 }
 
 PyObject *
@@ -147,22 +179,31 @@ find_entry(ips_state *state, PyObject *self, PyObject *key, finding *job)
     return status;
 }
 
-/* A new reference, or NULL: without an exception where there is none. */
+/* A new reference, or NULL: without an exception where there is none.  `wanted`
+ * is a class or None. */
 static PyObject *
-find(PyObject *self, PyObject *key)
+find(PyObject *self, PyObject *key, PyObject *wanted)
 {
     finding job;
     ips_state *state = ips_state_of_type(Py_TYPE(self));
-    if (state == NULL || find_entry(state, self, key, &job) != FOUND) {
+    if (state == NULL) {
         return NULL;
     }
-    PyObject *class = (PyObject *)ips_shared_class(state, job.entry.type);
+    if (wanted != Py_None && !ips_shared_is_class(state, wanted)) {
+        return PyErr_Format(PyExc_TypeError, "%R cannot stand in a segment", wanted);
+    }
+    if (find_entry(state, self, key, &job) != FOUND) {
+        return NULL;
+    }
+    PyObject *class = wanted != Py_None ? wanted
+        : (PyObject *)ips_shared_class(state, job.entry.type);
     if (class == NULL) {
         return ips_raise_text(state, IPS_EMISMATCH, "'%s' has a type (%u) that this version does "
                               "not know", job.key, (unsigned)job.entry.type);
     }
     call it = {.segment = self, .key = key, .create = Py_False};
-    PyObject *found = call_class(class, &it);
+    PyObject *found = is_record_class(state, class)
+        ? ips_record_find(state, (PyTypeObject *)class, self, key) : call_class(class, &it);
     /* Destroyed since we looked. */
     if (found == NULL && PyErr_ExceptionMatches(state->errors[-IPS_ENOENT - 1])) {
         PyErr_Clear();
@@ -171,9 +212,14 @@ find(PyObject *self, PyObject *key)
 }
 
 PyObject *
-ips_segment_find(PyObject *self, PyObject *key)
+ips_segment_find(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    PyObject *found = find(self, key);
+    static char *names[] = {"", "type", NULL};
+    PyObject *key, *type = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:find", names, &key, &type)) {
+        return NULL;
+    }
+    PyObject *found = find(self, key, type);
     if (found == NULL && PyErr_Occurred() == NULL) {
         Py_RETURN_NONE;
     }
@@ -183,7 +229,7 @@ ips_segment_find(PyObject *self, PyObject *key)
 PyObject *
 ips_segment_subscript(PyObject *self, PyObject *key)
 {
-    PyObject *found = find(self, key);
+    PyObject *found = find(self, key, Py_None);
     if (found == NULL && PyErr_Occurred() == NULL) {
         PyErr_SetObject(PyExc_KeyError, key);
     }

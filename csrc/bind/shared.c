@@ -2,11 +2,14 @@
 #include "bind/shared.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "data/deque.h"
 #include "data/flat.h"
+#include "data/layouts.h"
 #include "data/map.h"
+#include "data/record.h"
 #include "data/types.h"
 
 static int
@@ -39,6 +42,14 @@ destroy_flat(ips_segment *segment, const ips_entry *entry)
     return status < 0 ? status : ips_flat_destroy(&flat);
 }
 
+static int
+destroy_record(ips_segment *segment, const ips_entry *entry)
+{
+    ips_record record;
+    int status = ips_record_open(segment, entry->offset, entry->generation, &record);
+    return status < 0 ? status : ips_record_destroy(&record);
+}
+
 static const ips_shared_type shared_types[] = {
     {IPS_TYPE_ATOMIC_INT, offsetof(ips_state, atomic_int_type), destroy_cell},
     {IPS_TYPE_LOCK, offsetof(ips_state, lock_type), destroy_cell},
@@ -53,6 +64,7 @@ static const ips_shared_type shared_types[] = {
     {IPS_TYPE_DEQUE, offsetof(ips_state, deque_type), destroy_deque},
     {IPS_TYPE_VECTOR, offsetof(ips_state, vector_type), destroy_deque},
     {IPS_TYPE_TYPED_VECTOR, offsetof(ips_state, vector_type), destroy_flat},
+    {IPS_TYPE_RECORD, offsetof(ips_state, record_type), destroy_record},
 };
 
 #define SHARED_TYPES (sizeof shared_types / sizeof shared_types[0])
@@ -91,6 +103,47 @@ ips_shared_is_class(ips_state *state, PyObject *candidate)
         }
     }
     return false;
+}
+
+/* --- checking */
+
+static int
+check_entry(ips_segment *segment, const ips_entry *entry, ips_shared_report report, void *context)
+{
+    ips_record record;
+    char line[400];
+    if (entry->type != IPS_TYPE_RECORD) {
+        return 0;
+    }
+    int status = ips_record_open(segment, entry->offset, entry->generation, &record);
+    if (status == 0) {
+        status = ips_record_check(&record, report, context);
+    }
+    if (status < 0 && status != IPS_ENOMEM) {
+        (void)snprintf(line, sizeof line, "'%.100s': %s", entry->name, ips_last_note()->detail);
+        report(line, context);
+        status = 1;
+    }
+    return status;
+}
+
+int
+ips_shared_check(ips_segment *segment, int64_t deadline, ips_shared_report report, void *context)
+{
+    uint64_t cursor = 0;
+    ips_entry entry;
+    int problems = 0;
+    int status = ips_tx_begin(segment, deadline);
+    if (status < 0) {
+        return status;
+    }
+    while (status >= 0 && (status = ips_catalogue_next(segment, &cursor, &entry)) == 0) {
+        status = check_entry(segment, &entry, report, context);
+        problems += status > 0;
+    }
+    status = status == IPS_ENOENT ? ips_layouts_check(segment, report, context) : status;
+    ips_tx_abort(segment);
+    return status < 0 ? status : problems + status;
 }
 
 /* --- sizes */

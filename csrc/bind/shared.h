@@ -27,6 +27,13 @@ PyTypeObject *ips_shared_class(ips_state *state, uint32_t type);
 /* Is it one of these classes or a subclass? */
 bool ips_shared_is_class(ips_state *state, PyObject *candidate);
 
+/* The invariants of the objects in a segment that are looked into (records and
+ * their layouts); one line for each that is broken.  Takes the lock; without
+ * the GIL.  The number of problems, or an error. */
+typedef void (*ips_shared_report)(const char *line, void *context);
+int ips_shared_check(ips_segment *segment, int64_t deadline, ips_shared_report report,
+    void *context);
+
 /* The open segment of a Segment object, borrowed from it; NULL with TypeError
  * or Closed set. */
 ips_segment *ips_segment_of(ips_state *state, PyObject *segment);

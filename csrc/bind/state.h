@@ -54,6 +54,9 @@ typedef struct {
     PyTypeObject *editing_type;
     PyTypeObject *deque_type;
     PyTypeObject *vector_type;
+    PyTypeObject *record_type;
+    PyTypeObject *record_field_type;
+    PyTypeObject *record_layout_type;
     PyTypeObject *array_type;
     PyTypeObject *atomic_int_type;
     PyTypeObject *message_type;
@@ -134,6 +137,7 @@ int ips_add_segment(PyObject *module, ips_state *state);
 int ips_add_map(PyObject *module, ips_state *state);
 int ips_add_deque(PyObject *module, ips_state *state);
 int ips_add_vector(PyObject *module, ips_state *state);
+int ips_add_record(PyObject *module, ips_state *state);
 int ips_add_array(PyObject *module, ips_state *state);
 int ips_add_atomic_int(PyObject *module, ips_state *state);
 int ips_add_desk(PyObject *module, ips_state *state);

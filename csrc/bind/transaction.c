@@ -173,7 +173,8 @@ ips_segment_run(ips_state *state, ips_segment *segment, ips_segment_act act, voi
 static ips_segment *
 segment_of(ips_state *state, PyObject *owner)
 {
-    PyTypeObject *const containers[] = {state->map_type, state->vector_type, state->deque_type};
+    PyTypeObject *const containers[] = {state->map_type, state->vector_type, state->deque_type,
+                                        state->record_type};
     for (size_t i = 0; i < sizeof containers / sizeof containers[0]; i++) {
         if (PyObject_TypeCheck(owner, containers[i])) {
             ips_container *container = (ips_container *)owner;

@@ -30,6 +30,8 @@ ips_type_name(uint32_t type)
     case IPS_TYPE_VECTOR:
     case IPS_TYPE_TYPED_VECTOR:
         return "SharedVector";
+    case IPS_TYPE_RECORD:
+        return "Record";
     default:
         return NULL;
     }

@@ -44,6 +44,7 @@ enum ips_type {
     IPS_TYPE_DEQUE = 33,
     IPS_TYPE_VECTOR = 34,
     IPS_TYPE_TYPED_VECTOR = 35,
+    IPS_TYPE_RECORD = 36,
 };
 
 typedef struct {
