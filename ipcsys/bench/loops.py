@@ -113,6 +113,33 @@ def loop(count):
     return (now() - start) / ({times} * len(turns))
 """
 
+_EACH = """
+def loop(things):
+    start = now()
+    for {each} in things:
+        {statement}
+    return (now() - start) / len(things)
+"""
+
+_WORST = """
+def loop(things, done, interruptions):
+    worst = looks = 0
+    before = interruptions()
+    while not done.value:
+        for {each} in things:
+            start = now()
+            {statement}
+            took = now() - start
+            if took > worst:
+                after = interruptions()
+                if after == before:
+                    worst = took
+                before = after
+        looks += len(things)
+        before = interruptions()
+    return looks, worst
+"""
+
 _STAMP = struct.Struct("<q")
 STAMP_SIZE = _STAMP.size
 
@@ -156,6 +183,17 @@ def typical(names, statement, count):
     loop = _compile(_REPEAT, names, times=str(UNROLLED), statements=statements)
     part = max(UNROLLED, count // _SLICES)
     return percentile(sorted(loop(part) for _ in range(_SLICES)), 0.5)
+
+
+def each(each, names, statement):
+    """loop(things): nanoseconds for the statement, which finds each of the things as `each`."""
+    return _compile(_EACH, names, each=each, statement=statement)
+
+
+def worst(each, names, statement):
+    """loop(things, done, interruptions): the statement for all things again and again until
+    done.value; (how often, the most nanoseconds it took while `interruptions()` stood still)."""
+    return _compile(_WORST, names, each=each, statement=statement)
 
 
 def sender(names, put, before):

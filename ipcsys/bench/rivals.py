@@ -155,6 +155,7 @@ class Cloudtoid(Carrier):
             os.unlink(f"/dev/shm/sem.ct3ip.{self.token}")
 
 
+NOT_INSTALLED = "the module {} is not installed; pip install 'ipcsys[bench]'"
 PACKAGES = (ZeroMQ, Kickmsg, Cloudtoid)
 
 
@@ -162,7 +163,7 @@ def contenders(rivals):
     """(the carriers that can run, the rivals that cannot and why)."""
     wanted = (Ours, *STANDARD, *PACKAGES) if rivals else (Ours,)
     missing = [
-        (carrier.name, f"the module {carrier.needs} is not installed; pip install 'ipcsys[bench]'")
+        (carrier.name, NOT_INSTALLED.format(carrier.needs))
         for carrier in wanted
         if carrier.needs and find_spec(carrier.needs) is None
     ]

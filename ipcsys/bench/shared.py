@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Atomics and maps: single operations of one process, at rest."""
+"""Atomics and arrays: single operations of one process, at rest."""
 
 import time
 
@@ -9,10 +9,6 @@ from ipcsys.bench.figures import percentile
 from ipcsys.bench.messages import token
 from ipcsys.bench.pairs import context
 from ipcsys.bench.report import OURS
-
-KEYS = 10_000
-_SLICE = 250
-
 
 class OurAtomic:
     who = OURS
@@ -45,116 +41,126 @@ class LockedValue:
         return add
 
 
-class OurMap:
-    who = OURS
-
-    def __init__(self):
-        self._name = token()
-
-    def get(self):
-        from ipcsys import SharedMap
-
-        return SharedMap(name=self._name)
-
-
-class ManagedDict:
-    who = "multiprocessing.Manager().dict"
-
-    def __init__(self):
-        self._manager = context().Manager()
-        self._map = self._manager.dict()
-
-    def __getstate__(self):
-        return {"_map": self._map}  # the manager itself stays here
-
-    def get(self):
-        return self._map
-
-    def close(self):
-        self._manager.shutdown()
-
-
-class PlainDict:
-    """Shared with nobody: the floor."""
-
-    who = "dict"
-    reference = True
-
-    def get(self):
-        return {}
-
-
-def time_adds(add, count):
-    """Nanoseconds an addition."""
-    return loops.typical({"add": add}, "add(1)", count)
-
-
-def keys():
-    """The keys in an order that is neither that of insertion nor that of memory."""
-    return [f"key {number * 7919 % KEYS}" for number in range(KEYS)]
-
-
-def _typical(loop, count):
-    """The median of short slices, most of which nobody disturbs, each with keys of its own."""
-    wanted = keys()
-    starts = range(0, min(count, KEYS), _SLICE)
-    return percentile(sorted(loop(wanted[start : start + _SLICE]) for start in starts), 0.5)
-
-
-def time_gets(table, count):
-    def loop(wanted):
-        start = time.perf_counter_ns()
-        for key in wanted:
-            table[key]
-        return (time.perf_counter_ns() - start) / len(wanted)
-
-    return _typical(loop, count)
-
-
-def time_sets(table, count):
-    def loop(wanted):
-        start = time.perf_counter_ns()
-        for key in wanted:
-            table[key] = count
-        return (time.perf_counter_ns() - start) / len(wanted)
-
-    return _typical(loop, count)
-
-
-_TIMERS = {"add": time_adds, "get": time_gets, "set": time_sets}
-
-
-class _Worker:
-    def __init__(self, source, what):
-        self._source, self._what = source, what
+class _Adder:
+    def __init__(self, source):
+        self._source = source
 
     def open(self):
-        self._thing = self._source.get()
-        if self._what != "add":
-            for number in range(KEYS):
-                self._thing[f"key {number}"] = number
-            _TIMERS[self._what](self._thing, KEYS)  # once around, to be warm
+        self._add = self._source.get()
 
     def run(self, count):
-        return _TIMERS[self._what](self._thing, count)
+        return loops.typical({"add": self._add}, "add(1)", count)
 
     def close(self):
         pass
 
 
-class Operation(OnSource):
-    """Operations a second of one process, through all of the Python call."""
+class Adds(OnSource):
+    """Additions a second of one process, through all of the Python call."""
 
-    def __init__(self, kind, what, count, cpus):
+    def __init__(self, kind, count, cpus):
         super().__init__(kind, cpus)
-        self._what, self._count = what, count
+        self._count = count
 
     def open(self):
-        self._start(lambda source: (_Worker(source, self._what), Idle()))
+        self._start(lambda source: (_Adder(source), Idle()))
 
     def measure(self):
         return 1e9 / self._pair.run((self._count,), (), 60.0)[0]
 
 
+# --- an array that another process has made ----------------------------------------
+
+
+class OurArray:
+    who = OURS
+
+    def __init__(self, size):
+        from ipcsys import SharedArray
+
+        self._name = token()
+        self._array = SharedArray(self._name, shape=(size,), dtype="u1", create=True)
+
+    def __getstate__(self):
+        return {"_name": self._name}
+
+    def attach(self):
+        """(what keeps the array open, a numpy view of it)"""
+        from ipcsys import SharedArray
+
+        array = SharedArray(self._name)
+        return array, array.numpy()
+
+    def close(self):
+        self._array.close()
+        type(self._array).remove(self._name)
+
+
+class StandardMemory:
+    who = "multiprocessing SharedMemory"
+
+    def __init__(self, size):
+        from multiprocessing.shared_memory import SharedMemory
+
+        self._memory = SharedMemory(create=True, size=size)
+        self._name = self._memory.name
+
+    def __getstate__(self):
+        return {"_name": self._name}
+
+    def attach(self):
+        from multiprocessing.shared_memory import SharedMemory
+
+        import numpy
+
+        memory = SharedMemory(self._name)
+        return memory, numpy.ndarray((memory.size,), "u1", memory.buf)
+
+    def close(self):
+        self._memory.close()
+        self._memory.unlink()
+
+
+class _Attacher:
+    """Opens, looks at the first byte, closes; only the first two are timed."""
+
+    def __init__(self, source):
+        self._source = source
+
+    def open(self):
+        import numpy  # noqa: F401  its import is no part of a view
+
+        self.run(3)
+
+    def run(self, count):
+        return percentile(sorted(self._attach() for _ in range(count)), 0.5)
+
+    def _attach(self):
+        start = time.perf_counter_ns()
+        holder, view = self._source.attach()
+        view[0]
+        took = time.perf_counter_ns() - start
+        del view
+        holder.close()
+        return took
+
+    def close(self):
+        pass
+
+
+class Views(OnSource):
+    """Seconds from a name to a numpy view of the array there."""
+
+    def __init__(self, kind, size, count, cpus):
+        super().__init__(kind, cpus)
+        self._kind, self._count = lambda: kind(size), count
+
+    def open(self):
+        self._start(lambda source: (_Attacher(source), Idle()))
+
+    def measure(self):
+        return self._pair.run((self._count,), (), 60.0)[0] * 1e-9
+
+
 ATOMICS = (OurAtomic, LockedValue)
-MAPS = (OurMap, ManagedDict, PlainDict)
+ARRAYS = (OurArray, StandardMemory)

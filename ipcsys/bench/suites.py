@@ -2,6 +2,7 @@
 """Which works a command runs, and the report they make."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 
 from ipcsys.bench import (
@@ -11,17 +12,19 @@ from ipcsys.bench import (
     inside,
     locks,
     machine,
+    maps,
     messages,
     noise,
     primitives,
     roundtrips,
+    sequences,
     shared,
 )
 from ipcsys.bench.carriers import BATCH, LookAlike, Pipe, PosixPipe, StandardQueue
 from ipcsys.bench.contest import compete
 from ipcsys.bench.figures import LESS, MORE
 from ipcsys.bench.report import OURS, Report, Table
-from ipcsys.bench.rivals import contenders
+from ipcsys.bench.rivals import NOT_INSTALLED, contenders
 
 SMALL = 64  # bytes of a message in works whose size nobody chose
 TIMED = 10_000  # messages that are timed one by one, at most: more tell nothing and take minutes
@@ -38,7 +41,8 @@ class Settings:
     rivals: bool = False
     interval: float = 50e-6  # seconds between the messages whose latency is measured
     rounds: int = 100  # deaths
-    memory: int = 1 << 30  # bytes that a large victim holds
+    memory: int = 1 << 30  # bytes that a large victim holds, or a large array
+    grown: int = 1_000_000  # keys that a map grows to
 
 
 class Run:
@@ -48,8 +52,15 @@ class Run:
         self.settings = settings
         self.cpus = machine.pair_of_cpus()
         self.listener = noise.Listener(self.cpus)
-        self.carriers, self.missing = contenders(settings.rivals)
+        self.missing = []
         self.tables = []
+
+    @cached_property
+    def carriers(self):
+        """Those of messages that can run."""
+        chosen, missing = contenders(self.settings.rivals)
+        self.missing += missing
+        return chosen
 
     def contest(self, work, unit, better, entrants, **facts):
         rows = compete(list(entrants), self.settings.repeats, self.listener)
@@ -58,6 +69,25 @@ class Run:
     def beside(self, makers):
         """All of them with the rivals, else ours."""
         return [maker for maker in makers if self.settings.rivals or maker.who == OURS]
+
+    def available(self, kinds):
+        """Ours, the standard library's and what stands for reference, the other
+        packages' with the rivals; one that is not installed is named as missing."""
+        chosen = []
+        for kind in kinds:
+            needs = getattr(kind, "needs", None)
+            if needs is None:
+                chosen.append(kind)
+            elif self.settings.rivals and find_spec(needs) is not None:
+                chosen.append(kind)
+            elif self.settings.rivals:
+                self._miss(kind.who, needs)
+        return chosen
+
+    def _miss(self, who, needs):
+        absence = (who, NOT_INSTALLED.format(needs))
+        if absence not in self.missing:
+            self.missing.append(absence)
 
     def report(self):
         self.listener.listen()
@@ -211,12 +241,50 @@ def look_alikes(run):
 
 
 def data(run):
-    """Atomics and maps."""
-    adds = (shared.Operation(kind, "add", 50_000, run.cpus) for kind in shared.ATOMICS)
+    """Containers, atomics, arrays and the memory they lie in."""
+    _maps(run)
+    _sequences(run)
+    adds = (shared.Adds(kind, 50_000, run.cpus) for kind in run.available(shared.ATOMICS))
     run.contest("atomic addition", "operations/s", MORE, adds)
-    for what in ("get", "set"):
-        entrants = (shared.Operation(kind, what, shared.KEYS, run.cpus) for kind in shared.MAPS)
-        run.contest(f"map of {shared.KEYS}: {what}", "operations/s", MORE, entrants)
+    _arrays(run)
+    _allocations(run)
+
+
+def _maps(run):
+    keys = f"{maps.KEYS} keys of 16 characters, values of {len(maps.VALUE)} bytes"
+    for work, what in (("get", maps.Gets), ("set, overwriting", maps.Sets)):
+        entrants = (what(kind, maps.KEYS, run.cpus) for kind in run.available(maps.MAPS))
+        run.contest(f"map, {work}: {keys}", "operations/s", MORE, entrants)
+    entrants = (maps.Groups(kind, maps.KEYS, run.cpus) for kind in run.available(maps.GROUPED))
+    run.contest(f"transaction of {maps.GROUP} changes of a map", "s", LESS, entrants)
+    entrants = [
+        maps.Growth(kind, run.settings.grown, run.cpus) for kind in run.available(maps.GROWING)
+    ]
+    work = f"map, {run.settings.grown} keys growing: the worst look-up of another process"
+    run.contest(work, "s", LESS, entrants, note="not interrupted by the kernel")
+
+
+def _sequences(run):
+    works = (
+        ("SharedVector: append", sequences.APPEND, sequences.APPENDED),
+        ("SharedVector: index", sequences.INDEX, sequences.INDEXED),
+        ("SharedDeque: append and popleft", sequences.PASS, sequences.PASSED),
+    )
+    for work, statement, kinds in works:
+        entrants = (
+            sequences.Statement(kind, statement, 20_000, run.cpus) for kind in run.available(kinds)
+        )
+        run.contest(f"{work}, ints", "s", LESS, entrants)
+
+
+def _arrays(run):
+    if find_spec("numpy") is None:
+        run.missing.append(("numpy views", "the module numpy is not installed"))
+        return
+    size = run.settings.memory
+    entrants = (shared.Views(kind, size, 20, run.cpus) for kind in run.available(shared.ARRAYS))
+    work = f"numpy view of an array of {size >> 20} MiB that another process made"
+    run.contest(work, "s", LESS, entrants)
 
 
 def call(run):
@@ -233,14 +301,17 @@ def call(run):
         run.contest(f"call of {SMALL} bytes, {when}", "s", LESS, (ours, *pipes))
 
 
+def _allocations(run):
+    entrants = (
+        inside.Cost(kind, 200_000, run.cpus) for kind in (inside.PairAlone, inside.PairGrouped)
+    )
+    run.contest("allocate and free 64 bytes, inside C", "s", LESS, entrants)
+
+
 def memory(run):
     """A segment's memory, timed inside C."""
-    count = 200_000
-    allocations = (
-        inside.Cost(kind, count, run.cpus) for kind in (inside.PairAlone, inside.PairGrouped)
-    )
-    run.contest("allocate and free 64 bytes, inside C", "s", LESS, allocations)
-    finding = (inside.Cost(inside.Find, count, run.cpus),)
+    _allocations(run)
+    finding = (inside.Cost(inside.Find, 200_000, run.cpus),)
     run.contest("find a name among 10 000, inside C", "s", LESS, finding)
 
 

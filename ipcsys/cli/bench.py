@@ -106,7 +106,7 @@ def closing_lines(report):
 @click.option("--rounds", type=click.IntRange(1, 100_000), default=100, show_default=True,
               help="How many die in `bench death`.")  # fmt: skip
 @click.option("--memory", type=click.IntRange(1, 1 << 20), default=1024, show_default=True,
-              help="MiB that the large victim of `bench death` holds.")  # fmt: skip
+              help="MiB of the large victim of `bench death` and the array of `bench data`.")  # fmt: skip
 @click.option("--rivals", is_flag=True, help="The same work on other packages, in turns.")
 @json_option
 def bench(work, messages, rivals, as_json, interval, memory, **settings):
@@ -120,7 +120,7 @@ def bench(work, messages, rivals, as_json, interval, memory, **settings):
     lock        acquire and release: free, by `with`, contended
     sync        every primitive beside its namesakes: free, contended, handed over
     mp          ipcsys.mp.Queue: small dicts, numpy arrays of 10 MB (a part of sync)
-    data        atomics and maps
+    data        maps, vectors, deques, atomics, arrays; with --rivals lmdb and UltraDict
     call        a call to a node beside pipes
     memory      allocation and look-up in a segment, inside C
     death       from kill -9 of a lock's holder to the next owner, and what becomes

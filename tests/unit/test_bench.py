@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import types
+from importlib.util import find_spec
 
 import leaky
 import numpy
@@ -24,11 +26,14 @@ from ipcsys.bench import (
     locks,
     loops,
     machine,
+    maps,
     messages,
     noise,
     rivals,
     roundtrips,
+    sequences,
     shared,
+    suites,
 )
 from ipcsys.bench.contest import Contender, compete
 from ipcsys.bench.figures import LESS, MORE, Latency, Spread
@@ -303,18 +308,65 @@ def test_our_queue_answers_spinning_and_a_node_answers_calls():
         assert len(times) == 50 and all(0 < time < 10e9 for time in times)
 
 
+def measured(contender):
+    try:
+        contender.open()
+        return contender.measure()
+    finally:
+        contender.close()
+
+
 def test_atomics_and_maps_are_timed():
-    for kind, what in (
-        *((kind, "add") for kind in shared.ATOMICS),
-        *((kind, "get") for kind in shared.MAPS),
-        (shared.OurMap, "set"),
+    for kind in shared.ATOMICS:
+        assert 1e2 < measured(shared.Adds(kind, 500, CPUS)) < 1e9
+    kinds = [kind for kind in maps.MAPS if not hasattr(kind, "needs") or find_spec(kind.needs)]
+    for kind in kinds:
+        assert 1e2 < measured(maps.Gets(kind, 500, CPUS)) < 1e9
+    assert 1e2 < measured(maps.Sets(maps.OurMap, 500, CPUS)) < 1e9
+    assert 1e-7 < measured(maps.Groups(maps.OurMap, 500, CPUS)) < 1e-1
+
+
+def test_the_worst_look_up_beside_a_writer_is_found():
+    growth = maps.Growth(maps.OurMap, 30_000, CPUS)
+    assert 1e-8 < measured(growth) < 10
+    assert "M inserts/s beside" in growth.note
+
+
+def test_an_interrupted_look_up_is_no_worst_one():
+    def look():
+        time.sleep(0.01 if len(looks) == 1 else 0.001)
+        looks.append(1)
+        if len(looks) == 4:
+            done.value = 1
+
+    looks, done = [], types.SimpleNamespace(value=0)
+    loop = loops.worst("key", {"look": look}, "look()")
+    # the kernel interrupted the second, the slow one
+    assert loop([1, 2], done, lambda: min(len(looks), 2))[1] < 9e6
+    looks, done = [], types.SimpleNamespace(value=0)
+    assert loop([1, 2], done, lambda: 0) == (4, pytest.approx(10e6, rel=5))
+
+
+def test_sequences_and_views_are_timed():
+    for kinds, statement in (
+        (sequences.APPENDED[:1], sequences.APPEND),
+        (sequences.INDEXED[2:3], sequences.INDEX),
+        (sequences.PASSED[:2], sequences.PASS),
     ):
-        contender = shared.Operation(kind, what, 500, CPUS)
-        try:
-            contender.open()
-            assert 1e2 < contender.measure() < 1e9
-        finally:
-            contender.close()
+        for kind in kinds:
+            seconds = measured(sequences.Statement(kind, statement, 1000, CPUS))
+            assert 1e-9 < seconds < 1e-1
+    for kind in shared.ARRAYS:
+        assert 1e-7 < measured(shared.Views(kind, 4096, 3, CPUS)) < 1
+
+
+def test_a_rival_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(suites, "find_spec", lambda name: None)
+    run = suites.Run(suites.Settings(rivals=True))
+    assert run.available(maps.MAPS) == [maps.OurMap, maps.ManagedDict, maps.PlainDict]
+    assert run.available(maps.GROUPED) == [maps.OurMap]
+    assert [who for who, _why in run.missing] == ["UltraDict", "lmdb"]
+    assert suites.Run(suites.Settings()).available(maps.GROUPED) == [maps.OurMap]
 
 
 def test_locks_are_timed_alone_and_fought_over():
