@@ -13,7 +13,9 @@
     roundtrips   there and back: spinning, back to back, after idleness
     locks        a pair of acquire and release: free, `with`, contended
     primitives   every primitive beside its namesakes: free, contended, handed over
-    shared       atomics and maps
+    maps         look-ups, replacements, transactions, growth beside a reader
+    sequences    an append, an index, a value passed on
+    shared       atomics, and views of an array
     calls        a call to a node beside a pipe
     death        from `kill -9` of a lock's holder to the next owner
     fates        the same kills on multiprocessing: who goes on, and who never does
