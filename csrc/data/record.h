@@ -83,11 +83,12 @@ IPS_MUST_CHECK int ips_record_open(ips_segment *segment, ips_offset offset, uint
  * body it belongs to into the handle.  0, IPS_RECORD_BUSY or an error. */
 IPS_MUST_CHECK int ips_record_attach(ips_record *record, uint8_t **layout, size_t *size);
 
-/* relaxed: the version around them is validated. */
+/* False where none was seen yet.  relaxed: the version around them is validated. */
 static inline bool
 ips_record_is_as_seen(const ips_record *record)
 {
-    return atomic_load_explicit(&record->shm->body, memory_order_relaxed) == record->body &&
+    return record->body != 0 &&
+           atomic_load_explicit(&record->shm->body, memory_order_relaxed) == record->body &&
            atomic_load_explicit(&record->shm->hash, memory_order_relaxed) == record->hash;
 }
 
