@@ -404,11 +404,11 @@ def resolve(record, stored):
         if not comparison.usable:
             raise SchemaError(comparison.problem())
         if comparison.fit not in (SAME, OLDER):  # else another was quicker
-            record._upgrade(stored, *_upgraded(record, comparison))
+            record._upgrade(stored, *upgraded(record, comparison))
     return None
 
 
-def _upgraded(record, comparison):
+def upgraded(record, comparison):
     """The new layout and where its fields come from."""
     if comparison.steps:
         return _migrated(record, comparison)
