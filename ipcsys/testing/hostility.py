@@ -454,6 +454,76 @@ class TypedVector(Vector):
     typecode, long = "h", 3000
 
 
+class Tick(ipcsys.Record):
+    symbol: str
+    price: float
+    size: int = 0
+    label: ipcsys.text[12] = "label"
+    flags: ipcsys.u8[5] = (1, 2, 3, 4, 5)
+    extra: object = None
+
+
+class NewerTick(ipcsys.Record, version=2, name="Tick"):
+    symbol: str | None
+    last: float = ipcsys.field(renamed_from="price")
+    size: int = 0
+    label: str
+    added: str = "added, with a block of its own"
+
+
+def there(segment, key, kind):
+    """Damage may have taken the name away."""
+    found = segment.find(key, kind)
+    if found is None:
+        raise KeyError(key)
+    return found
+
+
+class Record(Target):
+    """Its builder dies in the middle of an update."""
+
+    name = "record"
+    file = "desk"
+
+    def build(self):
+        self.segment = ipcsys.Segment("desk", "128 KiB", "1 MiB")
+        for number in range(4):
+            self.segment.construct(
+                Tick, f"t{number}", "s" * number * 9, 1.5, 10 ** (number * 9), extra=[number] * 9
+            )
+        self.segment.find("t0", NewerTick)
+        self.transaction = self.segment.transaction()
+        self.transaction.__enter__()
+        self.segment.find("t1", Tick).update(symbol="w" * 600, size=3)
+        self.segment.find("t2", NewerTick).label = "l" * 90
+
+    def open(self):
+        return ipcsys.Segment("desk", create=False)
+
+    def exercise(self, segment):
+        for act in (
+            segment.check,
+            lambda: segment["t1"].asdict(),
+            lambda: there(segment, "t1", Tick).update(price=2.5, symbol="x" * 200, extra={"a": 1}),
+            lambda: setattr(there(segment, "t3", Tick), "price", 3.5),
+            lambda: setattr(there(segment, "t3", Tick), "flags", (9,) * 5),
+            lambda: there(segment, "t3", NewerTick).asdict(),
+            lambda: there(segment, "t0", Tick).asdict(),
+            lambda: setattr(there(segment, "t0", Tick), "symbol", "y" * 30),
+            lambda: segment.construct(Tick, "new", "n" * 50, 1.0),
+            lambda: segment.destroy("new"),
+            lambda: segment.destroy("t0"),
+            lambda: segment.construct(Tick, "t0", "again", 1.0),
+            segment.check,
+        ):
+            with contextlib.suppress(*ANSWERS):
+                act()
+
+    def leave(self, segment):
+        segment.close()
+        ipcsys.Segment.remove("desk")
+
+
 class Array(Target):
     name = "array"
     file = "grid"
