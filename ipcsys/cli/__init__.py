@@ -7,6 +7,7 @@
     locks      who holds what, who waits for it, and who waits for each other
     rm         removes names
     check      looks whether shared bytes keep their own rules
+    schema     the layouts of stored records, and declarations beside them
     bench      measures, beside the rivals
     doctor     what on this machine makes it slow, or fail
     demo       the demonstration and its three roles

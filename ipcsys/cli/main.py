@@ -15,6 +15,7 @@ from ipcsys.cli.locks import locks
 from ipcsys.cli.ls import ls
 from ipcsys.cli.output import printable
 from ipcsys.cli.rm import rm
+from ipcsys.cli.schema import schema
 from ipcsys.cli.version import version
 from ipcsys.errors import Error
 
@@ -33,7 +34,7 @@ def ipcsys(context):
         context.exit(USAGE)
 
 
-for _command in (bench, check, demo, doctor, locks, ls, rm, version):
+for _command in (bench, check, demo, doctor, locks, ls, rm, schema, version):
     ipcsys.add_command(_command)
 
 
