@@ -91,7 +91,21 @@ get_slow(const ips_record_field *self, ips_record_object *record)
     return result;
 }
 
-/* A value of up to 8 bytes in its slot; NULL without exception for others. */
+/* A value of more than 8 bytes; NULL without exception: the slow way. */
+static PyObject *
+get_block(const ips_record_object *record, const ips_record_place *place)
+{
+    ips_value_copy copy;
+    ips_value_copy_init(&copy);
+    int status = ips_record_slot(&record->record, place->part.offset, &copy);
+    const ips_value value = {copy.bytes, copy.size, copy.kind};
+    PyObject *result = status == 0
+        ? ips_record_decode(record->base.state, &place->field, &value) : NULL;
+    ips_value_copy_clear(&copy);
+    return status < 0 ? ips_raise(record->base.state, status) : result;
+}
+
+/* The same for any value. */
 static PyObject *
 get_slot(const ips_record_object *record, const ips_record_place *place)
 {
@@ -104,7 +118,7 @@ get_slot(const ips_record_object *record, const ips_record_place *place)
     const ips_value value = {(const uint8_t *)&slot.place, ips_value_word_size(slot.word),
         ips_value_word_kind(slot.word)};
     return value.size <= IPS_SLOT_INLINE
-        ? ips_record_decode(record->base.state, &place->field, &value) : NULL;
+        ? ips_record_decode(record->base.state, &place->field, &value) : get_block(record, place);
 }
 
 static PyObject *

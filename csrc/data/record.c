@@ -169,6 +169,52 @@ ips_record_read_locked(const ips_record *record, const ips_record_part *parts, u
     return status < 0 ? status : outcome(record, read_parts(record, parts, count, LOCKED, out));
 }
 
+static int
+copy_slot(const ips_record *record, uint32_t offset, uint64_t seen, ips_value_copy *out)
+{
+    ips_slot slot;
+    ips_value value;
+    if (!ips_record_is_as_seen(record)) {
+        return IPS_RECORD_CHANGED;
+    }
+    if (!ips_within(offset, sizeof slot, record->size)) {
+        return BROKEN;
+    }
+    ips_copy_racing(&slot, record->at + offset, sizeof slot);
+    /* Its size is believed only while the version holds. */
+    if (!ips_slot_value(record->segment, &slot, &value) ||
+        (value.size > sizeof out->room && !ips_read_ok(record->segment, record->offset, seen))) {
+        return BROKEN;
+    }
+    int status = ips_value_copy_reserve(out, value.size);
+    if (status < 0) {
+        return status;
+    }
+    ips_copy_racing(out->bytes, value.bytes, value.size);
+    out->kind = value.kind;
+    return FOUND;
+}
+
+int
+ips_record_slot(const ips_record *record, uint32_t offset, ips_value_copy *out)
+{
+    for (int attempt = 0; attempt < OPTIMISM; attempt++) {
+        uint64_t seen;
+        int now = begin_reading(record, &seen);
+        if (now == 0) {
+            int found = copy_slot(record, offset, seen, out);
+            now = found < 0 ? found : verdict(record, seen);
+            if (now == 0) {
+                return outcome(record, found);
+            }
+        }
+        if (now != 1) {
+            return now;
+        }
+    }
+    return IPS_RECORD_BUSY;
+}
+
 /* --- the layout */
 
 static int

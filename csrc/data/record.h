@@ -120,6 +120,9 @@ ips_record_peek(const ips_record *record, uint32_t offset, unsigned count, uint6
 IPS_MUST_CHECK int ips_record_read(const ips_record *record, const ips_record_part *parts,
     uint32_t count, ips_snapshot *out);
 
+/* The value of one slot.  As ips_record_read. */
+IPS_MUST_CHECK int ips_record_slot(const ips_record *record, uint32_t offset, ips_value_copy *out);
+
 /* A change of at most 8 bytes inside one word (for a slot of its second word,
  * where the first is and stays `expected`) as a transaction of its own.
  * False, and nothing happened: ips_record_write in a transaction. */

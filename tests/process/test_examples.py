@@ -30,6 +30,12 @@ SAYS = {
     "rlock.py": r"\{'checking': 600, 'savings': 300\}\n",
     "rwlock.py": r"whole updates only: True\nleft in the middle: True\nmended: True\n",
     "shared_array.py": r"\[10, 20, 30, 40\] \(4, 6\) \|u1\n",
+    "schema_change.py": (
+        r"old: Tick\(symbol='X', price=1.5, size=0\)\n"
+        r"new: Tick\(symbol='X', last=1.5, size=0, currency='EUR'\)\n"
+        r"old: Tick\(symbol='X', price=2.25, size=200\)\n"
+        r"old: size must be from 0 to 255, not 1000\n"
+    ),
     "semaphore.py": (
         r"free while one is taken: 1\nconversions: 4\nfree while both are taken: 0\n"
     ),

@@ -398,3 +398,10 @@ def test_threads_see_whole_updates(tick):
     stop.set()
     reader.join(10)
     assert torn == []
+
+
+def test_the_benchmark_measures_each_statement_once():
+    from ipcsys.bench import records
+
+    found = records.measure(rounds=50, repeats=1)
+    assert "record.price (float)" in found and all(value >= 0 for value in found.values())
