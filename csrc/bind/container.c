@@ -9,6 +9,7 @@
 #include "os/clock.h"
 
 #define LARGE (16u * 1024) /* bytes; longer copies are made without the GIL */
+#define BETWEEN_LOOKS_NS 200000 /* of a reader that waits for the lock */
 #define ALONE_SIZE (UINT64_C(512) << 10)
 #define ALONE_MAX_SIZE (UINT64_C(1) << 30) /* of addresses; memory comes as it is needed */
 
@@ -80,6 +81,45 @@ make_room(const ips_container *self)
         more = run_once(self, self->reap, self->handle, 0);
     } while (more == 1);
     return more;
+}
+
+/* Out of line: for a reader whom writers kept from reading without the lock. */
+typedef struct {
+    attempt locked;
+    ips_act look;
+} reading;
+
+static int
+reading_step(void *context, int64_t deadline)
+{
+    const reading *job = context;
+    int status;
+    int64_t until;
+    do {
+        until = ips_now() + BETWEEN_LOOKS_NS;
+        until = until < deadline ? until : deadline;
+        status = attempt_step(context, until);
+        if (status == IPS_ETIMEOUT) {
+            status = job->look(job->locked.context);
+        }
+    } while (status == IPS_EAGAIN && until != deadline);
+    return status == IPS_EAGAIN ? IPS_ETIMEOUT : status;
+}
+
+int
+ips_container_read(const ips_container *self, ips_act look, ips_act act, void *context)
+{
+    if (ips_transaction_admit(self->state, self->home.segment) < 0) {
+        return -1;
+    }
+    reading job = {{self->home.segment, act, context}, look};
+    ips_segment_hold(job.locked.segment); /* another thread may close the object */
+    int status = ips_wait_without_gil(reading_step, &job, IPS_FOREVER);
+    ips_segment_close(job.locked.segment);
+    if (status < 0 && PyErr_Occurred() == NULL) {
+        (void)ips_raise(self->state, status);
+    }
+    return status < 0 ? -1 : status;
 }
 
 int

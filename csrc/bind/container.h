@@ -95,7 +95,12 @@ ips_container_check(const ips_container *self)
  * GIL where the lock is free and `weight` (bytes to be copied) is small, else
  * without it.  What `act` returned, or -1 with an exception set. */
 int ips_container_run(const ips_container *self, ips_act act, void *context, size_t weight);
-/* The same for a thread without the GIL that waits until `deadline`: a
+/* For a reader whom writers kept from reading without the lock: as run(), but
+ * while the lock is not to be had `look` tries again without it, every so
+ * often; IPS_EAGAIN means in vain.  Whoever holds the lock for long may have
+ * changed nothing that this reader asks for. */
+int ips_container_read(const ips_container *self, ips_act look, ips_act act, void *context);
+/* As run() for a thread without the GIL that waits until `deadline`: a
  * status, IPS_ETIMEOUT and IPS_EINTR among them. */
 int ips_container_attempt(ips_segment *segment, ips_act act, void *context, int64_t deadline);
 

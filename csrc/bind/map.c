@@ -25,6 +25,15 @@ act_get(void *context)
     return ips_map_get_locked(job->map, job->key, job->copy);
 }
 
+/* The same without the lock. */
+static int
+look_get(void *context)
+{
+    const operation *job = context;
+    int status = ips_map_get(job->map, job->key, job->copy);
+    return status == IPS_MAP_BUSY ? IPS_EAGAIN : status;
+}
+
 static int
 act_set(void *context)
 {
@@ -95,7 +104,7 @@ look_up(ips_map_object *self, PyObject *key, ips_value_copy *copy)
     int status = ips_map_get(&self->map, &encoding.key, copy);
     if (__builtin_expect(status == IPS_MAP_BUSY, 0)) {
         operation job = {.map = &self->map, .key = &encoding.key, .copy = copy};
-        status = ips_container_run(&self->base, act_get, &job, 0);
+        status = ips_container_read(&self->base, look_get, act_get, &job);
     } else if (__builtin_expect(status < 0, 0)) {
         (void)ips_raise(self->base.state, status);
         status = -1;

@@ -189,21 +189,24 @@ replace_inline(ips_segment *segment, const ips_item *item, const ips_value *valu
 
 int
 ips_item_replace(ips_segment *segment, const ips_item *item, const ips_value *value,
-    uint64_t revision)
+    uint64_t revision, ips_offset version)
 {
     if (value->size > IPS_VALUE_MAX) {
         return ips_fail(IPS_ETOOBIG, "a value of %zu bytes", value->size);
     }
     ips_offset old = LOAD(item->shm->value);
-    int status;
-    if (value->size <= item->room) {
+    const bool fits = value->size <= item->room;
+    ips_offset block = 0;
+    int status = fits ? 0 : value_block(segment, value, &block);
+    if (status == 0) { /* not before there is memory: readers would wait for it */
+        status = ips_tx_touch(segment, version);
+    }
+    if (status < 0) {
+        return status;
+    }
+    if (fits) {
         status = replace_inline(segment, item, value, revision);
     } else {
-        ips_offset block;
-        status = value_block(segment, value, &block);
-        if (status < 0) {
-            return status;
-        }
         ips_fresh_ready();
         const uint64_t words[3] = {revision, block, ips_value_word(value->size, value->kind)};
         status = ips_tx_write(segment, item->offset + offsetof(ips_item_shm, revision), words,

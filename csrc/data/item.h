@@ -93,9 +93,10 @@ bool ips_item_value_of(ips_segment *segment, const ips_item *item, ips_item_valu
 /* A new item, known to nobody: neighbours as given. */
 IPS_MUST_CHECK int ips_item_create(ips_segment *segment, const ips_key *key,
     const ips_value *value, ips_offset before, uint64_t revision, ips_offset *out);
-/* Another value, through the journal; the old block, if any, goes at commit. */
+/* Another value, through the journal; the old block, if any, goes at commit.
+ * Raises the version at `version` once it has all the memory that it needs. */
 IPS_MUST_CHECK int ips_item_replace(ips_segment *segment, const ips_item *item,
-    const ips_value *value, uint64_t revision);
+    const ips_value *value, uint64_t revision, ips_offset version);
 /* Free the item and its value's block at commit. */
 IPS_MUST_CHECK int ips_item_free(ips_segment *segment, const ips_item *item);
 

@@ -149,15 +149,17 @@ finish_batch(const ips_map *map, const batch *many)
     return status < 0 ? status : 0;
 }
 
-/* A larger (or cleaner) table; then the key's place in it. */
+/* A larger (or cleaner) table; then the key's place in it.  It is built before
+ * any version is raised: readers go on with the old one, which stays as it is,
+ * and wait for the exchange alone, be it of a million items. */
 static int
 make_room(const ips_map *map, const ips_key *key, batch *many, ips_place *where)
 {
     shape *now = &many->now;
-    int status = touch_all(map);
+    int status = ips_table_rebuild(map->segment, &where->table, now->length, many->expected,
+        &now->table);
     if (status == 0) {
-        status = ips_table_rebuild(map->segment, &where->table, now->length, many->expected,
-            &now->table);
+        status = touch_all(map);
     }
     if (status == 0) {
         ips_fresh_ready();
@@ -216,15 +218,17 @@ link_new(const ips_map *map, const ips_key *key, const ips_value *value, ips_pla
     batch *many)
 {
     shape *now = &many->now;
-    int status = touch(map, key->hash);
     many->reshaped = true;
+    /* What may take memory, and so wait for more of it, comes before any
+     * version is raised. */
+    ips_offset item = 0;
+    int status = ips_item_create(map->segment, key, value, now->last, ++now->revision, &item);
     if (status == 0 && (!ips_table_has_room(&where->table, now->used) ||
                         (!many->table_is_fresh && many->expected > now->length / 8 + 8))) {
         status = make_room(map, key, many, where);
     }
-    ips_offset item = 0;
     if (status == 0) {
-        status = ips_item_create(map->segment, key, value, now->last, ++now->revision, &item);
+        status = touch(map, key->hash);
     }
     if (status == 0) {
         ips_fresh_ready();
@@ -241,9 +245,8 @@ static int
 replace(const ips_map *map, const ips_key *key, const ips_item *item, const ips_value *value,
     batch *many)
 {
-    int status = ips_tx_touch(map->segment, ips_map_stripe(map, key->hash));
-    return status < 0 ? status
-                      : ips_item_replace(map->segment, item, value, ++many->now.revision);
+    return ips_item_replace(map->segment, item, value, ++many->now.revision,
+        ips_map_stripe(map, key->hash));
 }
 
 static int

@@ -9,7 +9,9 @@
  * holds the segment's lock. */
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 
-#define OPTIMISM 16 /* lock-free tries before a reader gives up */
+/* Lock-free tries before a reader gives up: about as long as a change of one
+ * key takes, which is less than parking costs. */
+#define OPTIMISM 64
 
 int
 ips_map_open(ips_segment *segment, ips_offset offset, uint64_t generation, ips_map *out)
