@@ -18,6 +18,8 @@ Modules that cost import time are loaded at the first use of their names.
 """
 
 from ipcsys._core import (
+    AtomicBool,
+    AtomicFloat,
     AtomicInt,
     Barrier,
     BoundedSemaphore,
@@ -77,6 +79,8 @@ from ipcsys.errors import (
 __all__ = [
     "AccessDenied",
     "AlreadyExists",
+    "AtomicBool",
+    "AtomicFloat",
     "AtomicInt",
     "Barrier",
     "BoundedSemaphore",

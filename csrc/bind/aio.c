@@ -6,6 +6,7 @@
 #include "bind/condition.h"
 #include "bind/rwlock.h"
 #include "bind/semaphore.h"
+#include "data/atomic.h"
 #include "member/postbox.h"
 #include "sync/event.h"
 
@@ -34,6 +35,9 @@ is_cell(const ips_state *state, PyObject *object, enum ips_aio_kind *kind)
         {state->condition_type, IPS_AIO_CONDITION},
         {state->barrier_type, IPS_AIO_BARRIER},
         {state->rwlock_type, IPS_AIO_RWLOCK},
+        {state->atomic_int_type, IPS_AIO_ATOMIC},
+        {state->atomic_float_type, IPS_AIO_ATOMIC},
+        {state->atomic_bool_type, IPS_AIO_ATOMIC},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         if (PyObject_TypeCheck(object, table[i].type)) {
@@ -205,6 +209,14 @@ arm_rwlock(const ips_aio_object *object, long what, bool thorough)
         ? READY : 0;
 }
 
+/* What a waiter waits for only it knows: it looks after this, and after each byte. */
+static int64_t
+arm_atomic(ips_atomic_shm *word, ips_space *space)
+{
+    (void)ips_eventcount_prepare_async(&word->changed, space);
+    return 0;
+}
+
 static int64_t
 arm(const ips_aio_object *object, long what, int64_t since, bool thorough)
 {
@@ -217,6 +229,8 @@ arm(const ips_aio_object *object, long what, int64_t since, bool thorough)
         return arm_barrier(object, since, thorough);
     case IPS_AIO_RWLOCK:
         return arm_rwlock(object, what, thorough);
+    case IPS_AIO_ATOMIC:
+        return arm_atomic((ips_atomic_shm *)object->words, object->space);
     case IPS_AIO_EVENT:
         return arm_event((ips_event_shm *)object->words, object->space, since);
     case IPS_AIO_QUEUE:

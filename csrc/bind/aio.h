@@ -18,6 +18,7 @@ enum ips_aio_kind {
     IPS_AIO_CONDITION,
     IPS_AIO_BARRIER,
     IPS_AIO_RWLOCK,
+    IPS_AIO_ATOMIC,
     IPS_AIO_QUEUE,
 };
 

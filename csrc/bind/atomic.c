@@ -1,23 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ipcsys.AtomicInt: data/atomic.h in a cell of its own, or in a segment. */
-#include "bind/cell.h"
-#include "bind/container.h"
-#include "data/atomic.h"
-
-_Static_assert(sizeof(ips_atomic_int_shm) <= IPS_STABLE_SIZE, "it fits a stable cell");
-
-/* The word to work on; NULL with Closed or ObjectGone set.  Nothing of
- * Python's may happen between this and the access. */
-static inline ips_atomic_int_shm *
-word_of(PyObject *object)
-{
-    ips_cell_object *self = (ips_cell_object *)object;
-    if (__builtin_expect(ips_cell_is_usable(self), 1)) {
-        return self->shm;
-    }
-    (void)ips_cell_raise_closed(self);
-    return NULL;
-}
+#include "bind/atomic.h"
 
 /* An argument; 0, or -1 with an exception set. */
 static inline int
@@ -38,6 +21,8 @@ number_of(PyObject *argument, int64_t *out)
     return 0;
 }
 
+static const ips_atomic_manner manner = {number_of, ips_atomic_same_word};
+
 /* Two's complement, as the word itself wraps. */
 static inline int64_t
 wrapped_sum(int64_t a, int64_t b)
@@ -51,19 +36,19 @@ static PyObject *
 integer_load(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    ips_atomic_int_shm *word = word_of(self);
-    return word == NULL ? NULL : PyLong_FromLongLong(ips_atomic_int_load(word));
+    ips_atomic_shm *word = ips_atomic_word(self);
+    return word == NULL ? NULL : PyLong_FromLongLong(ips_atomic_load(word));
 }
 
 static PyObject *
 integer_store(PyObject *self, PyObject *argument)
 {
     int64_t value;
-    ips_atomic_int_shm *word = number_of(argument, &value) < 0 ? NULL : word_of(self);
+    ips_atomic_shm *word = number_of(argument, &value) < 0 ? NULL : ips_atomic_word(self);
     if (word == NULL) {
         return NULL;
     }
-    ips_atomic_int_store(word, value);
+    ips_atomic_store(word, value);
     Py_RETURN_NONE;
 }
 
@@ -71,8 +56,8 @@ static PyObject *
 integer_exchange(PyObject *self, PyObject *argument)
 {
     int64_t value;
-    ips_atomic_int_shm *word = number_of(argument, &value) < 0 ? NULL : word_of(self);
-    return word == NULL ? NULL : PyLong_FromLongLong(ips_atomic_int_exchange(word, value));
+    ips_atomic_shm *word = number_of(argument, &value) < 0 ? NULL : ips_atomic_word(self);
+    return word == NULL ? NULL : PyLong_FromLongLong(ips_atomic_exchange(word, value));
 }
 
 /* Add `sign` times the argument (1 where there is none); before and after. */
@@ -81,21 +66,17 @@ change(PyObject *self, PyObject *const *args, Py_ssize_t count, int sign, int64_
     int64_t *after)
 {
     int64_t amount = 1;
-    if (count > 1) {
-        PyErr_Format(PyExc_TypeError, "expected at most 1 argument, got %zd", count);
-        return -1;
-    }
-    if (count == 1 && number_of(args[0], &amount) < 0) {
+    if (ips_atomic_amount(args, count, &manner, &amount) < 0) {
         return -1;
     }
     if (sign < 0) {
         amount = (int64_t)(0 - (uint64_t)amount);
     }
-    ips_atomic_int_shm *word = word_of(self);
+    ips_atomic_shm *word = ips_atomic_word(self);
     if (word == NULL) {
         return -1;
     }
-    *before = ips_atomic_int_fetch_add(word, amount);
+    *before = ips_atomic_fetch_add(word, amount);
     *after = wrapped_sum(*before, amount);
     return 0;
 }
@@ -132,17 +113,106 @@ integer_fetch_sub(PyObject *self, PyObject *const *args, Py_ssize_t count)
 static PyObject *
 integer_compare_exchange(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
-    int64_t expected, desired;
-    if (count != 2) {
-        return PyErr_Format(PyExc_TypeError, "compare_exchange expected 2 arguments, got %zd",
-            count);
+    return ips_atomic_compare_exchange_call(self, args, count, &manner);
+}
+
+static PyObject *
+integer_wait(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    return ips_atomic_wait_call(self, args, count, keywords, &manner);
+}
+
+/* --- bits */
+
+typedef int64_t (*bitwise)(ips_atomic_shm *word, int64_t bits);
+
+static PyObject *
+change_bits(PyObject *self, PyObject *argument, bitwise operation)
+{
+    int64_t bits;
+    ips_atomic_shm *word = number_of(argument, &bits) < 0 ? NULL : ips_atomic_word(self);
+    return word == NULL ? NULL : PyLong_FromLongLong(operation(word, bits));
+}
+
+static PyObject *
+change_bits_in_place(PyObject *self, PyObject *other, bitwise operation)
+{
+    if (!PyIndex_Check(other)) {
+        Py_RETURN_NOTIMPLEMENTED;
     }
-    if (number_of(args[0], &expected) < 0 || number_of(args[1], &desired) < 0) {
-        return NULL;
+    PyObject *before = change_bits(self, other, operation);
+    Py_XDECREF(before);
+    return before == NULL ? NULL : Py_NewRef(self);
+}
+
+static PyObject *
+integer_fetch_and(PyObject *self, PyObject *bits)
+{
+    return change_bits(self, bits, ips_atomic_fetch_and);
+}
+
+static PyObject *
+integer_fetch_or(PyObject *self, PyObject *bits)
+{
+    return change_bits(self, bits, ips_atomic_fetch_or);
+}
+
+static PyObject *
+integer_fetch_xor(PyObject *self, PyObject *bits)
+{
+    return change_bits(self, bits, ips_atomic_fetch_xor);
+}
+
+static PyObject *
+integer_iand(PyObject *self, PyObject *bits)
+{
+    return change_bits_in_place(self, bits, ips_atomic_fetch_and);
+}
+
+static PyObject *
+integer_ior(PyObject *self, PyObject *bits)
+{
+    return change_bits_in_place(self, bits, ips_atomic_fetch_or);
+}
+
+static PyObject *
+integer_ixor(PyObject *self, PyObject *bits)
+{
+    return change_bits_in_place(self, bits, ips_atomic_fetch_xor);
+}
+
+/* --- the smaller and the larger */
+
+static int64_t
+fetch_min(ips_atomic_shm *word, int64_t value)
+{
+    int64_t seen = ips_atomic_load(word);
+    while (value < seen && !ips_atomic_compare_exchange(word, &seen, value)) {
+        ; /* `seen` was read again */
     }
-    ips_atomic_int_shm *word = word_of(self);
-    return word == NULL ? NULL
-                        : PyBool_FromLong(ips_atomic_int_compare_exchange(word, expected, desired));
+    return seen;
+}
+
+static int64_t
+fetch_max(ips_atomic_shm *word, int64_t value)
+{
+    int64_t seen = ips_atomic_load(word);
+    while (value > seen && !ips_atomic_compare_exchange(word, &seen, value)) {
+        ; /* `seen` was read again */
+    }
+    return seen;
+}
+
+static PyObject *
+integer_fetch_min(PyObject *self, PyObject *value)
+{
+    return change_bits(self, value, fetch_min);
+}
+
+static PyObject *
+integer_fetch_max(PyObject *self, PyObject *value)
+{
+    return change_bits(self, value, fetch_max);
 }
 
 /* --- manners of a number */
@@ -156,8 +226,8 @@ integer_int(PyObject *self)
 static int
 integer_bool(PyObject *self)
 {
-    ips_atomic_int_shm *word = word_of(self);
-    return word == NULL ? -1 : ips_atomic_int_load(word) != 0;
+    ips_atomic_shm *word = ips_atomic_word(self);
+    return word == NULL ? -1 : ips_atomic_load(word) != 0;
 }
 
 static PyObject *
@@ -187,16 +257,7 @@ integer_compare(PyObject *self, PyObject *other, int op)
     if (state == NULL) {
         return NULL;
     }
-    bool same = PyObject_TypeCheck(other, state->atomic_int_type);
-    if (!same && !PyLong_Check(other) && !PyFloat_Check(other)) {
-        Py_RETURN_NOTIMPLEMENTED;
-    }
-    PyObject *mine = integer_load(self, NULL);
-    PyObject *theirs = mine == NULL ? NULL : same ? integer_load(other, NULL) : Py_NewRef(other);
-    PyObject *result = theirs == NULL ? NULL : PyObject_RichCompare(mine, theirs, op);
-    Py_XDECREF(mine);
-    Py_XDECREF(theirs);
-    return result;
+    return ips_atomic_compare(self, other, op, state->atomic_int_type, integer_load);
 }
 
 static PyObject *
@@ -206,10 +267,10 @@ integer_repr(PyObject *object)
     if (self->shm == NULL) {
         return PyUnicode_FromString("<closed AtomicInt>");
     }
-    ips_atomic_int_shm *word = word_of(object);
+    ips_atomic_shm *word = ips_atomic_word(object);
     return word == NULL ? NULL
                         : PyUnicode_FromFormat("AtomicInt(%lld)",
-                              (long long)ips_atomic_int_load(word));
+                              (long long)ips_atomic_load(word));
 }
 
 static PyObject *
@@ -223,13 +284,7 @@ static int
 integer_set_value(PyObject *self, PyObject *value, void *unused)
 {
     (void)unused;
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "the value cannot be deleted");
-        return -1;
-    }
-    PyObject *done = integer_store(self, value);
-    Py_XDECREF(done);
-    return done == NULL ? -1 : 0;
+    return ips_atomic_set(self, value, integer_store);
 }
 
 /* --- made */
@@ -237,17 +292,7 @@ integer_set_value(PyObject *self, PyObject *value, void *unused)
 static int
 integer_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"value", "name", "namespace", "create", "cleanup", "segment", NULL};
-    PyObject *argument = NULL;
-    int64_t value = 0;
-    ips_container_where where = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OOOOO:AtomicInt", names, &argument,
-            &where.name, &where.namespace_, &where.create, &where.cleanup, &where.segment) ||
-        (argument != NULL && number_of(argument, &value) < 0)) {
-        return -1;
-    }
-    const uint64_t words[IPS_CELL_WORDS] = {(uint64_t)value};
-    return ips_cell_object_open((ips_cell_object *)object, &where, IPS_CELL_ATOMIC_INT, words);
+    return ips_atomic_init(object, args, kwargs, IPS_CELL_ATOMIC_INT, &manner);
 }
 
 static PyObject *
@@ -264,7 +309,8 @@ PyDoc_STRVAR(integer_doc,
     "A 64-bit integer that processes change without a lock.\n\n"
     "Each method is one indivisible step, and all processes see all steps in one\n"
     "order.  Beyond 64 bits it wraps around.  It takes no part in transactions: one\n"
-    "that is undone leaves it as it is.");
+    "that is undone leaves it as it is.  wait() and notify() are as in C++20's\n"
+    "std::atomic: a change by itself wakes nobody.");
 
 static PyMethodDef integer_methods[] = {
     {"load", integer_load, METH_NOARGS, "load($self, /)\n--\n\nThe value."},
@@ -282,9 +328,17 @@ static PyMethodDef integer_methods[] = {
     {"compare_exchange", (PyCFunction)(void (*)(void))integer_compare_exchange, METH_FASTCALL,
         "compare_exchange($self, expected, desired, /)\n--\n\n"
         "Set the desired value if the present one is the expected; True if it was."},
-    {"__enter__", ips_cell_enter_context, METH_NOARGS, "__enter__($self, /)\n--\n\nItself."},
-    {"__exit__", (PyCFunction)(void (*)(void))ips_cell_exit_context, METH_FASTCALL,
-        "__exit__($self, /, *exc_info)\n--\n\nclose()."},
+    {"fetch_and", integer_fetch_and, METH_O,
+        "fetch_and($self, bits, /)\n--\n\nKeep these bits, and give the value before."},
+    {"fetch_or", integer_fetch_or, METH_O,
+        "fetch_or($self, bits, /)\n--\n\nSet these bits, and give the value before."},
+    {"fetch_xor", integer_fetch_xor, METH_O,
+        "fetch_xor($self, bits, /)\n--\n\nTurn these bits, and give the value before."},
+    {"fetch_min", integer_fetch_min, METH_O,
+        "fetch_min($self, value, /)\n--\n\nThe smaller of both from now on; give the value before."},
+    {"fetch_max", integer_fetch_max, METH_O,
+        "fetch_max($self, value, /)\n--\n\nThe larger of both from now on; give the value before."},
+    IPS_ATOMIC_WAITS(integer_wait),
     IPS_CELL_METHODS(integer_restore),
     {NULL, NULL, 0, NULL},
 };
@@ -316,6 +370,9 @@ static PyType_Slot integer_slots[] = {
     {Py_nb_bool, (void *)integer_bool},
     {Py_nb_inplace_add, (void *)integer_iadd},
     {Py_nb_inplace_subtract, (void *)integer_isub},
+    {Py_nb_inplace_and, (void *)integer_iand},
+    {Py_nb_inplace_or, (void *)integer_ior},
+    {Py_nb_inplace_xor, (void *)integer_ixor},
     {0, NULL},
 };
 

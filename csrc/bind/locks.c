@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bind/facts.h"
+#include "data/atomic.h"
 #include "member/object.h"
 #include "member/waits.h"
 #include "os/clock.h"
@@ -124,16 +125,35 @@ look_at_body(search *job, found *out)
     return is_semaphore(out->cell.type) ? look_at_semaphore(job, out) : look_at_rwlock(job, out);
 }
 
+static bool
+is_atomic(const ips_cell_facts *cell)
+{
+    return cell->type == IPS_CELL_ATOMIC_INT || cell->type == IPS_CELL_ATOMIC_FLOAT ||
+           cell->type == IPS_CELL_ATOMIC_BOOL;
+}
+
+static void
+describe_atomic(found *out)
+{
+    const int64_t value = (int64_t)out->cell.words[0];
+    if (out->cell.type == IPS_CELL_ATOMIC_FLOAT) {
+        (void)snprintf(out->state, sizeof out->state, "%g", ips_atomic_as_double(value));
+    } else if (out->cell.type == IPS_CELL_ATOMIC_BOOL) {
+        (void)snprintf(out->state, sizeof out->state, "%s", value != 0 ? "True" : "False");
+    } else {
+        (void)snprintf(out->state, sizeof out->state, "%lld", (long long)value);
+    }
+}
+
 static int
 add(search *job, found *out)
 {
     const ips_cell_facts *cell = &out->cell;
     uint32_t first = (uint32_t)job->shares.count;
     int status = 0;
-    if (cell->type == IPS_CELL_ATOMIC_INT) { /* nobody waits for one */
-        return 0;
-    }
-    if (is_lock(cell)) {
+    if (is_atomic(cell)) {
+        describe_atomic(out);
+    } else if (is_lock(cell)) {
         bool held = (cell->words[0] & ~IPS_OWNER_FLAGS) != IPS_NOBODY;
         out->abandoned = (cell->words[0] & IPS_LOCK_ABANDONED) != 0;
         (void)snprintf(out->state, sizeof out->state, held ? "held" : "free");

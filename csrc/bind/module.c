@@ -30,6 +30,8 @@ core_exec(PyObject *module)
         ips_add_record,
         ips_add_array,
         ips_add_atomic_int,
+        ips_add_atomic_float,
+        ips_add_atomic_bool,
         ips_add_queue,
         ips_add_mp_queue, /* each after its base */
         ips_add_mp_lock,

@@ -52,6 +52,8 @@ destroy_record(ips_segment *segment, const ips_entry *entry)
 
 static const ips_shared_type shared_types[] = {
     {IPS_TYPE_ATOMIC_INT, offsetof(ips_state, atomic_int_type), destroy_cell},
+    {IPS_TYPE_ATOMIC_FLOAT, offsetof(ips_state, atomic_float_type), destroy_cell},
+    {IPS_TYPE_ATOMIC_BOOL, offsetof(ips_state, atomic_bool_type), destroy_cell},
     {IPS_TYPE_LOCK, offsetof(ips_state, lock_type), destroy_cell},
     {IPS_TYPE_EVENT, offsetof(ips_state, event_type), destroy_cell},
     {IPS_TYPE_SEMAPHORE, offsetof(ips_state, semaphore_type), destroy_cell},

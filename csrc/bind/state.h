@@ -59,6 +59,8 @@ typedef struct {
     PyTypeObject *record_layout_type;
     PyTypeObject *array_type;
     PyTypeObject *atomic_int_type;
+    PyTypeObject *atomic_float_type;
+    PyTypeObject *atomic_bool_type;
     PyTypeObject *message_type;
     PyTypeObject *desk_type;
     PyTypeObject *segment_stats_type;
@@ -140,6 +142,8 @@ int ips_add_vector(PyObject *module, ips_state *state);
 int ips_add_record(PyObject *module, ips_state *state);
 int ips_add_array(PyObject *module, ips_state *state);
 int ips_add_atomic_int(PyObject *module, ips_state *state);
+int ips_add_atomic_float(PyObject *module, ips_state *state);
+int ips_add_atomic_bool(PyObject *module, ips_state *state);
 int ips_add_desk(PyObject *module, ips_state *state);
 int ips_add_measure(PyObject *module, ips_state *state);
 int ips_add_aio(PyObject *module, ips_state *state);

@@ -7,6 +7,10 @@ ips_type_name(uint32_t type)
     switch (type) {
     case IPS_TYPE_ATOMIC_INT:
         return "AtomicInt";
+    case IPS_TYPE_ATOMIC_FLOAT:
+        return "AtomicFloat";
+    case IPS_TYPE_ATOMIC_BOOL:
+        return "AtomicBool";
     case IPS_TYPE_LOCK:
         return "Lock";
     case IPS_TYPE_EVENT:

@@ -32,6 +32,8 @@
  * waits on (from 24 on with a body), 32-63 containers. */
 enum ips_type {
     IPS_TYPE_ATOMIC_INT = 1,
+    IPS_TYPE_ATOMIC_FLOAT = 2,
+    IPS_TYPE_ATOMIC_BOOL = 3,
     IPS_TYPE_LOCK = 16,
     IPS_TYPE_EVENT = 17,
     IPS_TYPE_RLOCK = 18,

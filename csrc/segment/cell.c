@@ -23,6 +23,8 @@ ips_cell_type_name(uint32_t type)
     case IPS_CELL_LOCK: return "Lock";
     case IPS_CELL_EVENT: return "Event";
     case IPS_CELL_ATOMIC_INT: return "AtomicInt";
+    case IPS_CELL_ATOMIC_FLOAT: return "AtomicFloat";
+    case IPS_CELL_ATOMIC_BOOL: return "AtomicBool";
     case IPS_CELL_RLOCK: return "RLock";
     case IPS_CELL_SEMAPHORE: return "Semaphore";
     case IPS_CELL_BOUNDED_SEMAPHORE: return "BoundedSemaphore";

@@ -72,7 +72,9 @@ enum ips_cell_type {
     IPS_CELL_BOUNDED_SEMAPHORE = 6,
     IPS_CELL_CONDITION = 7,
     IPS_CELL_BARRIER = 8,
-    IPS_CELL_RWLOCK = 9,
+    IPS_CELL_RWLOCK = 9,   /* up to here */
+    IPS_CELL_ATOMIC_FLOAT = 10,
+    IPS_CELL_ATOMIC_BOOL = 11,
 };
 
 static inline bool

@@ -18,6 +18,7 @@ the same thing get it in the order in which they came.
 
     loops       how tasks wait: FIFO, bounds, lines
     faces       what the classes have in common
+    atomics     AtomicInt, AtomicFloat, AtomicBool
     locks       Lock, RLock, Event
     semaphores  Semaphore, BoundedSemaphore
     conditions  Condition
@@ -27,6 +28,7 @@ the same thing get it in the order in which they came.
     nodes       Node, loaded when first asked for
 """
 
+from ipcsys.aio.atomics import AtomicBool, AtomicFloat, AtomicInt
 from ipcsys.aio.barriers import Barrier
 from ipcsys.aio.conditions import Condition
 from ipcsys.aio.faces import wrap
@@ -36,6 +38,9 @@ from ipcsys.aio.rwlocks import RWLock
 from ipcsys.aio.semaphores import BoundedSemaphore, Semaphore
 
 __all__ = [
+    "AtomicBool",
+    "AtomicFloat",
+    "AtomicInt",
     "Barrier",
     "BoundedSemaphore",
     "Condition",

@@ -14,6 +14,7 @@ from ipcsys import _core
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 SAYS = {
+    "atomic.py": r"total: 1500.0\n",
     "barrier.py": (
         r"(all are done with a phase\n){2}worker 1 heard that one is missing\n"
         r"worker 2 heard that one is missing\nusable again: True\n"

@@ -3,6 +3,7 @@
 
 import ipcsys
 import ipcsys.dtypes  # noqa: F401 - imported before anything is stepped through
+from ipcsys.testing.scenes.common import heard_of, until_parked
 from ipcsys.testing.sweeping import Scene
 
 
@@ -243,6 +244,67 @@ class AtomicExchange(_Number):
 
     def operation(self):
         return self.object.compare_exchange, 40, 7
+
+
+class AtomicFetchMin(_Number):
+    name = "atomic.fetch_min"
+    after = 3
+
+    def operation(self):
+        return self.object.fetch_min, 3
+
+
+class FloatAdd(_Number):
+    name = "atomic float.add"
+    kind = ipcsys.AtomicFloat
+    before = 40.5
+    after = 42.0
+
+    def operation(self):
+        return self.object.add, 1.5
+
+
+class AtomicNotify(_Number):
+    """The survivor is parked on it: killed between the change and the wake, the
+    victim has woken nobody, and the bound of the park must."""
+
+    name = "atomic.store and notify with a waiter"
+    after = 41
+
+    def change(self):
+        self.object.store(41)
+        self.object.notify_all()
+
+    def operation(self):
+        until_parked(self.survivor)
+        return (self.change,)
+
+    def meanwhile(self, victim):
+        self.heard = heard_of(victim, lambda seconds: self.object.wait(40, seconds))
+
+    def verify(self, first, finished):
+        if first and hasattr(self, "heard"):
+            assert self.heard == (self.object.load() == 41), "it changed, and the waiter slept on"
+        return super().verify(first, finished)
+
+
+class AtomicWait(_Number):
+    """A waiter that dies leaves nothing that keeps others from being told."""
+
+    name = "atomic.wait"
+    monotone = False
+    after = 41
+
+    def operation(self):
+        return self.object.wait, 40, 5.0
+
+    def meanwhile(self, victim):
+        until_parked(victim)
+        self.object.store(41)
+        self.object.notify_all()
+
+    def verify(self, first, finished):
+        return super().verify(first, finished=False)
 
 
 class _Array(Scene):
