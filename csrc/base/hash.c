@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/hash.h"
 
-#include <string.h>
-
 /* Multiply to 128 bits and fold: one multiplication mixes all 64 bits both
  * ways, which a rotate-and-xor step needs several of. */
 static inline uint64_t
@@ -10,14 +8,6 @@ fold(uint64_t a, uint64_t b)
 {
     __uint128_t product = (__uint128_t)a * b;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-static inline uint64_t
-load_tail(const unsigned char *bytes, size_t size)
-{
-    uint64_t word = 0;
-    memcpy(&word, bytes, size);
-    return word;
 }
 
 uint64_t
@@ -31,8 +21,8 @@ ips_hash(const void *bytes, size_t size)
     uint64_t state = phi ^ (size * root2);
     size_t left = size;
     for (; left > 8; left -= 8, at += 8) {
-        state = fold(state ^ load_tail(at, 8), root3);
+        state = fold(state ^ ips_tail(at, 8, left), root3);
     }
-    state = fold(state ^ load_tail(at, left), root2);
+    state = fold(state ^ ips_tail(at, left, size), root2);
     return fold(state ^ phi, root3);
 }

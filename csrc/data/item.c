@@ -5,6 +5,7 @@
 
 #include "base/atomics.h"
 #include "base/checked.h"
+#include "base/hash.h"
 #include "data/types.h"
 
 /* relaxed: a reader validates the version that guards the field (the map's
@@ -21,6 +22,10 @@ ips_item_open(ips_segment *segment, ips_offset offset, ips_item *out)
     if (shm == NULL) {
         return false;
     }
+    /* Head, value and key of a small item are three lines that a look-up
+     * needs: fetched at once, not one after the other. */
+    __builtin_prefetch((const uint8_t *)shm + 64);
+    __builtin_prefetch((const uint8_t *)shm + 128);
     out->shm = shm;
     out->offset = offset;
     out->room = LOAD(shm->room);
@@ -40,19 +45,18 @@ static bool
 equal_racing(const uint8_t *shared, const uint8_t *bytes, size_t size)
 {
     const _Atomic uint64_t *from = (const _Atomic uint64_t *)(const void *)shared;
-    uint64_t mine;
-    for (; size >= 8; size -= 8, bytes += 8, from++) {
-        memcpy(&mine, bytes, 8);
-        if (atomic_load_explicit(from, memory_order_relaxed) != mine) {
+    size_t left = size;
+    for (; left > 8; left -= 8, bytes += 8, from++) {
+        if (atomic_load_explicit(from, memory_order_relaxed) != ips_tail(bytes, 8, left)) {
             return false;
         }
     }
-    if (size == 0) {
+    if (left == 0) {
         return true;
     }
     /* relaxed: as above. */
     uint64_t theirs = atomic_load_explicit(from, memory_order_relaxed);
-    return memcmp(&theirs, bytes, size) == 0;
+    return ips_first_bytes(theirs, left) == ips_tail(bytes, left, size);
 }
 
 bool

@@ -150,7 +150,12 @@ ips_segment_measure(ips_segment *segment)
 void *
 ips_segment_at(ips_segment *segment, ips_offset offset, uint64_t size)
 {
-    if (offset < segment->heap_start || offset % 8 != 0 ||
+    if (__builtin_expect(offset < segment->heap_start || offset % 8 != 0, 0)) {
+        return NULL;
+    }
+    /* relaxed: it only grows, and what lies below it is backed for good. */
+    uint64_t backed = atomic_load_explicit(&segment->object->backed, memory_order_relaxed);
+    if (__builtin_expect(!ips_within(offset, size, backed), 0) &&
         !ips_object_backs(segment->object, offset, size)) {
         return NULL;
     }
