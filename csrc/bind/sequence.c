@@ -85,6 +85,7 @@ typedef struct {
     int64_t index;
     uint64_t expected;
     const ips_snapshot *values;
+    const ips_value *value; /* a single one */
     ips_snapshot *out;
     ips_value_copy *copy; /* of a value; NULL: not wanted */
     uint64_t item;        /* of an item */
@@ -116,6 +117,15 @@ act_length(void *context)
     operation *job = context;
     return job->self->format != NULL ? ips_flat_length_locked(&job->self->flat, &job->count)
                                      : ips_deque_length_locked(&job->self->deque, &job->count);
+}
+
+static int
+act_append(void *context)
+{
+    operation *job = context;
+    return job->self->format != NULL
+        ? ips_flat_append(&job->self->flat, job->item)
+        : ips_deque_append(&job->self->deque, IPS_RIGHT, job->value);
 }
 
 static int
@@ -206,8 +216,9 @@ change(ips_sequence *self, ips_act act, operation *job)
     if (ips_container_check(&self->base) < 0) {
         return -1;
     }
-    int status = ips_container_run(&self->base, act, job,
-        job->values == NULL ? 0 : job->values->size);
+    size_t weight = job->values != NULL ? job->values->size
+        : job->value != NULL ? job->value->size : 0;
+    int status = ips_container_run(&self->base, act, job, weight);
     if (status == 0) {
         ips_sequence_news(self);
     }
@@ -238,6 +249,25 @@ ips_sequence_news(const ips_sequence *self)
         ips_sequence_notify(self, &self->deque.events->items, INT_MAX);
         ips_sequence_notify(self, &self->deque.events->space, INT_MAX);
     }
+}
+
+int
+ips_sequence_append(ips_sequence *self, PyObject *value)
+{
+    operation job = {0};
+    if (self->format != NULL) {
+        return ips_item_pack(self->format, value, &job.item) < 0 ? -1
+            : change(self, act_append, &job);
+    }
+    ips_encoded encoded;
+    if (ips_value_encode(self->base.state, value, 0, &encoded) < 0) {
+        return -1;
+    }
+    const ips_value plain = {encoded.bytes, encoded.size, encoded.kind};
+    job.value = &plain;
+    int status = change(self, act_append, &job);
+    ips_encoded_clear(&encoded);
+    return status;
 }
 
 int

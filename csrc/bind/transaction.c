@@ -33,11 +33,13 @@ typedef struct {
 /* The running asyncio task, a new reference, or NULL: none (no exception) or
  * an exception.  Imports nothing: without asyncio there are no tasks. */
 static PyObject *
-current_task(void)
+current_task(ips_state *state)
 {
-    PyObject *name = PyUnicode_FromString("asyncio");
+    if (state->asyncio_name == NULL) {
+        state->asyncio_name = PyUnicode_InternFromString("asyncio"); /* its hash is known */
+    }
+    PyObject *name = state->asyncio_name;
     PyObject *asyncio = name == NULL ? NULL : PyImport_GetModule(name);
-    Py_XDECREF(name);
     if (asyncio == NULL) {
         return NULL;
     }
@@ -61,7 +63,7 @@ mark_of(PyObject *task)
 int
 ips_transaction_admit_slow(ips_state *state, ips_segment *segment)
 {
-    PyObject *task = current_task();
+    PyObject *task = current_task(state);
     if (PyErr_Occurred() != NULL) {
         return -1;
     }
@@ -245,7 +247,7 @@ transaction_enter(PyObject *object, PyObject *unused)
         || ips_deadline_of(self->timeout, &deadline) < 0) {
         return NULL;
     }
-    PyObject *task = current_task(); /* before the lock is taken */
+    PyObject *task = current_task(state); /* before the lock is taken */
     if (PyErr_Occurred() != NULL) {
         return NULL;
     }

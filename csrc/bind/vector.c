@@ -9,14 +9,10 @@ static PyObject *
 vector_append(PyObject *object, PyObject *value)
 {
     ips_sequence *self = (ips_sequence *)object;
-    ips_snapshot values = {0};
-    if (ips_container_check(&self->base) < 0) {
+    if (ips_container_check(&self->base) < 0 || ips_sequence_append(self, value) < 0) {
         return NULL;
     }
-    int status = ips_sequence_encode(self->base.state, self->format, value, &values);
-    status = status < 0 ? status : ips_sequence_extend(self, &values);
-    ips_snapshot_clear(&values);
-    return status < 0 ? NULL : Py_NewRef(Py_None);
+    Py_RETURN_NONE;
 }
 
 static int

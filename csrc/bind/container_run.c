@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One operation on a container: at once with the GIL, or waiting without it. */
+#include "bind/container.h"
+
+#include <string.h>
+
+#include "bind/shared.h"
+#include "os/clock.h"
+
+#define LARGE (16u * 1024) /* bytes; longer copies are made without the GIL */
+#define BETWEEN_LOOKS_NS 200000 /* of a reader that waits for the lock */
+
+int
+ips_container_attempt(ips_segment *segment, ips_act act, void *context, int64_t deadline)
+{
+    int status = ips_tx_begin(segment, deadline);
+    if (status < 0) {
+        return status;
+    }
+    status = act(context);
+    if (__builtin_expect(status < 0, 0)) {
+        ips_tx_abort(segment);
+        return status;
+    }
+    int committed = ips_tx_commit(segment);
+    return committed < 0 ? committed : status;
+}
+
+typedef struct {
+    ips_segment *segment;
+    ips_act act;
+    void *context;
+} attempt;
+
+static int
+attempt_step(void *context, int64_t deadline)
+{
+    const attempt *job = context;
+    return ips_container_attempt(job->segment, job->act, job->context, deadline);
+}
+
+/* Out of line: the lock is taken, or there is much to copy. */
+static int
+run_slow(const ips_container *self, ips_act act, void *context)
+{
+    attempt job = {self->home.segment, act, context};
+    ips_segment_hold(job.segment); /* another thread may close the object */
+    int status = ips_wait_without_gil(attempt_step, &job, IPS_FOREVER);
+    ips_segment_close(job.segment);
+    return status;
+}
+
+static int
+run_once(const ips_container *self, ips_act act, void *context, size_t weight)
+{
+    int status = IPS_EAGAIN;
+    if (__builtin_expect(weight < LARGE, 1)) {
+        status = ips_container_attempt(self->home.segment, act, context, IPS_AT_ONCE);
+    }
+    if (__builtin_expect(status == IPS_EAGAIN || status == IPS_ETIMEOUT, 0)) {
+        status = run_slow(self, act, context);
+    }
+    return status;
+}
+
+/* The segment is full: free what clear() left, each part in a transaction of
+ * its own (inside one that is open, the memory would come back too late). */
+static int
+make_room(const ips_container *self)
+{
+    if (ips_tx_is_mine(self->home.segment)) {
+        return IPS_ESEGFULL;
+    }
+    int more;
+    do {
+        more = run_once(self, self->reap, self->handle, 0);
+    } while (more == 1);
+    return more;
+}
+
+/* Out of line: for a reader whom writers kept from reading without the lock. */
+typedef struct {
+    attempt locked;
+    ips_act look;
+} reading;
+
+static int
+reading_step(void *context, int64_t deadline)
+{
+    const reading *job = context;
+    int status;
+    int64_t until;
+    do {
+        until = ips_now() + BETWEEN_LOOKS_NS;
+        until = until < deadline ? until : deadline;
+        status = attempt_step(context, until);
+        if (status == IPS_ETIMEOUT) {
+            status = job->look(job->locked.context);
+        }
+    } while (status == IPS_EAGAIN && until != deadline);
+    return status == IPS_EAGAIN ? IPS_ETIMEOUT : status;
+}
+
+int
+ips_container_read(const ips_container *self, ips_act look, ips_act act, void *context)
+{
+    if (ips_transaction_admit(self->state, self->home.segment) < 0) {
+        return -1;
+    }
+    reading job = {{self->home.segment, act, context}, look};
+    ips_segment_hold(job.locked.segment); /* another thread may close the object */
+    int status = ips_wait_without_gil(reading_step, &job, IPS_FOREVER);
+    ips_segment_close(job.locked.segment);
+    if (status < 0 && PyErr_Occurred() == NULL) {
+        (void)ips_raise(self->state, status);
+    }
+    return status < 0 ? -1 : status;
+}
+
+int
+ips_container_run(const ips_container *self, ips_act act, void *context, size_t weight)
+{
+    if (ips_transaction_admit(self->state, self->home.segment) < 0) {
+        return -1;
+    }
+    int status = run_once(self, act, context, weight);
+    if (__builtin_expect(status >= 0, 1)) {
+        return status;
+    }
+    if (status == IPS_ESEGFULL && self->reap != NULL) {
+        ips_note full = *ips_last_note();
+        status = make_room(self);
+        status = status == 0 ? run_once(self, act, context, weight)
+                             : ips_fail(status, "%s", full.detail);
+    }
+    if (status < 0 && PyErr_Occurred() == NULL) {
+        (void)ips_raise(self->state, status);
+    }
+    return status < 0 ? -1 : status;
+}
+
+void
+ips_container_report(const char *line, void *checking)
+{
+    ips_checking *job = checking;
+    if (ips_snapshot_put(&job->lines, line, strlen(line), 0) < 0) {
+        job->lines_lost = true;
+    }
+}
+
+PyObject *
+ips_container_lines(ips_container *self, ips_act act)
+{
+    ips_checking job = {.handle = self->handle};
+    PyObject *list = NULL;
+    if (ips_container_check(self) == 0 && ips_container_run(self, act, &job, 0) >= 0) {
+        list = PyList_New(0);
+    }
+    size_t at = 0;
+    ips_value line;
+    while (list != NULL && ips_snapshot_next(&job.lines, &at, &line)) {
+        PyObject *text = PyUnicode_DecodeUTF8((const char *)line.bytes, (Py_ssize_t)line.size,
+            "replace");
+        if (text == NULL || PyList_Append(list, text) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(text);
+    }
+    ips_snapshot_clear(&job.lines);
+    if (list != NULL && job.lines_lost) {
+        Py_CLEAR(list);
+        PyErr_NoMemory();
+    }
+    return list;
+}
