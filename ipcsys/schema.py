@@ -220,10 +220,10 @@ def _own_fields(cls, names):
 
 
 def _check_defaults(cls):
-    for declared in cls.__record_fields__:
-        try:
-            default = declared.default
-        except AttributeError:
+    """What a factory makes is checked when it is made."""
+    for declared, spec in zip(cls.__record_fields__, cls.__record_declared__.values(), strict=True):
+        default = spec[4]
+        if default is ...:
             continue
         try:
             _core.check_record_value(declared, default)

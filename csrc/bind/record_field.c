@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#define PEEKED 16 /* words that are read without more ado */
+
 /* --- which place */
 
 static PyObject *
@@ -125,7 +127,7 @@ static PyObject *
 get(ips_record_field *self, ips_record_object *record)
 {
     const ips_record_place *place = place_of(self, record);
-    uint64_t word;
+    uint64_t words[PEEKED];
     if (__builtin_expect(place == NULL || place->missing, 0)) {
         return get_slow(self, record);
     }
@@ -134,8 +136,13 @@ get(ips_record_field *self, ips_record_object *record)
         return value != NULL || PyErr_Occurred() != NULL ? value : get_slow(self, record);
     }
     if (place->part.size <= 8 && place->field.count == 0 &&
-        __builtin_expect(ips_record_peek(&record->record, place->part.offset, 1, &word), 1)) {
-        return ips_record_decode_scalar(place->field.type, (const uint8_t *)&word + place->skip);
+        __builtin_expect(ips_record_peek(&record->record, place->part.offset, 1, words), 1)) {
+        return ips_record_decode_scalar(place->field.type, (const uint8_t *)words + place->skip);
+    }
+    if (place->part.size <= sizeof words &&
+        ips_record_peek(&record->record, place->part.offset, (place->part.size + 7) / 8, words)) {
+        const ips_value value = {(const uint8_t *)words + place->skip, place->part.size, 0};
+        return ips_record_decode(record->base.state, &place->field, &value);
     }
     return get_slow(self, record);
 }

@@ -92,7 +92,7 @@ ips_record_is_as_seen(const ips_record *record)
            atomic_load_explicit(&record->shm->hash, memory_order_relaxed) == record->hash;
 }
 
-/* One or two words of the body.  False: ips_record_read finds out why not. */
+/* A few words of the body.  False: ips_record_read finds out why not. */
 static inline bool
 ips_record_peek(const ips_record *record, uint32_t offset, unsigned count, uint64_t *out)
 {
