@@ -38,11 +38,11 @@ SAME, OLDER, NEWER, UNFIT = range(4)
 OTHER_NAME, MIGRATED, SAME_VERSION, FIELDS = 1, 2, 4, 8
 ADDED, REMOVED, RENAMED, WIDENED, RETYPED, MISSING = 1, 2, 4, 8, 16, 32
 NO_DEFAULT, OTHER_TYPE, FATAL = 64, 128, 256
-BOOL, TEXT, BLOB, STR, BYTES, INT, ANY = 1, 12, 13, 16, 17, 18, 19
+BOOL, F64, TEXT, BLOB, STR, BYTES, INT, ANY, FLOAT, TRUTH = 1, 11, 12, 13, 16, 17, 18, 19, 20, 21
 _NAMES = {
     BOOL: "bool", 2: "i8", 3: "i16", 4: "i32", 5: "i64", 6: "u8", 7: "u16", 8: "u32", 9: "u64",
-    10: "f32", 11: "float", TEXT: "text", BLOB: "blob", STR: "str", BYTES: "bytes", INT: "int",
-    ANY: "Any",
+    10: "f32", F64: "float", TEXT: "text", BLOB: "blob", STR: "str", BYTES: "bytes", INT: "int",
+    ANY: "Any", FLOAT: "float", TRUTH: "bool",
 }  # fmt: skip
 # Methods of a record; `name` and `closed` may be fields, these not.
 _RESERVED = {"asdict", "check", "close", "migration", "remove", "transaction", "update"}
@@ -76,7 +76,7 @@ class FieldType:
         return spelling(self.code, self.count, 0)
 
     def __or__(self, other):
-        raise TypeError(f"{self!r} has no room for None: use str, bytes, int or Any")
+        raise TypeError(f"{self!r} has no room for None: use float, int, bool, str or bytes")
 
     __ror__ = __or__
 
@@ -130,11 +130,8 @@ def _meaning(annotation):
             raise TypeError(f"{annotation!r} needs a length: {annotation!r}[16]")
         return annotation.code, annotation.count, 0
     plain = {str: STR, bytes: BYTES, int: INT}.get(annotation)
-    if plain is not None:
-        return plain, 0, NULLABLE if optional else 0
-    if not optional:
-        plain = {float: 11, bool: BOOL}.get(annotation)
-    return (plain or ANY), 0, 0
+    plain = plain or {float: (F64, FLOAT), bool: (BOOL, TRUTH)}.get(annotation, (ANY, ANY))[optional]
+    return plain, 0, NULLABLE if optional and plain != ANY else 0
 
 
 # Classes made for layouts, by hash.

@@ -381,6 +381,12 @@ encode_slot(ips_state *state, const ips_field *field, PyObject *value, PyObject 
         return encode_bytes(value, name, out);
     case IPS_FIELD_INT:
         return encode_big(value, name, out);
+    case IPS_FIELD_FLOAT:
+        out->size = sizeof(double);
+        return encode_float(IPS_FIELD_F64, value, name, out->room);
+    case IPS_FIELD_TRUTH:
+        out->size = 1;
+        return encode_bool(value, name, out->room);
     default:
         return ips_value_encode(state, value, 0, out);
     }
@@ -446,6 +452,16 @@ decode_flat(const ips_field *field, const uint8_t *bytes)
     return items;
 }
 
+/* FLOAT and TRUTH. */
+static PyObject *
+decode_small(const ips_field *field, const ips_value *value)
+{
+    const uint8_t type = field->type == IPS_FIELD_FLOAT ? IPS_FIELD_F64 : IPS_FIELD_BOOL;
+    return value->size == ips_field_width(type)
+        ? ips_record_decode_scalar(type, value->bytes)
+        : PyErr_Format(PyExc_ValueError, "a value of another size");
+}
+
 PyObject *
 ips_record_decode(ips_state *state, const ips_field *field, const ips_value *value)
 {
@@ -460,8 +476,10 @@ ips_record_decode(ips_state *state, const ips_field *field, const ips_value *val
         result = decode_text(value->bytes, value->size);
     } else if (field->type == IPS_FIELD_BYTES) {
         result = PyBytes_FromStringAndSize((const char *)value->bytes, (Py_ssize_t)value->size);
-    } else {
+    } else if (field->type == IPS_FIELD_INT) {
         result = decode_big(value);
+    } else {
+        result = decode_small(field, value);
     }
     if (result == NULL) { /* bytes that are no UTF-8 */
         ips_value_undecodable_bytes(state, value->bytes, value->size);

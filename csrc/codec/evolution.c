@@ -12,9 +12,11 @@ family_of(uint8_t type)
 {
     switch (type) {
     case IPS_FIELD_BOOL:
+    case IPS_FIELD_TRUTH:
         return TRUTHS;
     case IPS_FIELD_F32:
     case IPS_FIELD_F64:
+    case IPS_FIELD_FLOAT:
         return FLOATS;
     case IPS_FIELD_TEXT:
     case IPS_FIELD_STR:
@@ -74,7 +76,7 @@ ips_field_widens(const ips_field *from, const ips_field *to)
     if (family_of(from->type) == INTEGERS) {
         return integer_widens(from->type, to->type);
     }
-    return from->type <= to->type; /* F32 before F64, TEXT before STR, BLOB before BYTES */
+    return from->type <= to->type; /* F32, F64, FLOAT; BOOL, TRUTH; TEXT, STR; BLOB, BYTES */
 }
 
 /* --- which field is which */
@@ -326,6 +328,11 @@ ips_field_lift(const ips_field *from, const uint8_t *old, uint8_t room[16])
         uint32_t size;
         memcpy(&size, old, sizeof size);
         return (ips_text){old + sizeof size, size <= from->count ? size : from->count};
+    }
+    if (family_of(from->type) != INTEGERS) {
+        const ips_field wide = {.type = from->type == IPS_FIELD_F32 ? IPS_FIELD_F64 : from->type};
+        ips_field_convert(&(ips_field){.type = from->type}, old, &wide, room);
+        return (ips_text){room, ips_field_width(wide.type)};
     }
     const int64_t value = read_integer(from->type, old);
     if (from->type != IPS_FIELD_U64 || value >= 0) {

@@ -31,6 +31,8 @@ ips_field_width(uint8_t type)
     case IPS_FIELD_BYTES:
     case IPS_FIELD_INT:
     case IPS_FIELD_ANY:
+    case IPS_FIELD_FLOAT:
+    case IPS_FIELD_TRUTH:
         return 8;
     default:
         return 0;

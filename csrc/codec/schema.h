@@ -65,6 +65,8 @@ enum ips_field_type {
     IPS_FIELD_BYTES = 17,
     IPS_FIELD_INT = 18, /* two's complement: a word as the machine's, else little-endian */
     IPS_FIELD_ANY = 19,
+    IPS_FIELD_FLOAT = 20, /* F64 and BOOL that may be None */
+    IPS_FIELD_TRUTH = 21,
 };
 
 enum {

@@ -256,6 +256,12 @@ lifting(void)
     const ips_field u64 = {.type = IPS_FIELD_U64}, text = {.type = IPS_FIELD_TEXT, .count = 4};
     ips_text lifted = ips_field_lift(&u64, (const uint8_t *)&large, room);
     CHECK(lifted.size == 9 && lifted.bytes[0] == 0xff && lifted.bytes[8] == 0);
+    const float half = 0.5f;
+    double wide;
+    const ips_field f32 = {.type = IPS_FIELD_F32};
+    lifted = ips_field_lift(&f32, (const uint8_t *)&half, room);
+    memcpy(&wide, lifted.bytes, sizeof wide);
+    CHECK(lifted.size == sizeof wide && wide == 0.5);
     const uint32_t lie[2] = {400, 0x64636261};
     lifted = ips_field_lift(&text, (const uint8_t *)lie, room);
     CHECK(lifted.size == 4 && memcmp(lifted.bytes, &lie[1], 4) == 0);

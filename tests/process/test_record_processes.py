@@ -171,6 +171,35 @@ while True:
     assert pair.check() == []
 
 
+def test_words_changed_one_after_the_other_are_seen_in_that_order(segment):
+    pair = segment.construct(Pair, "p")
+    code = """
+class Pair(ipcsys.Record):
+    one: int = 0
+    two: int = 0
+    text: str = ""
+pair = ipcsys.Segment("desk", create=False).find("p", Pair)
+number = pair.two
+pair.one = number  # the last writer may have died between the two
+say("ready")
+while True:
+    number += 1
+    pair.one = number
+    pair.two = number
+"""
+    last = 0
+    for _ in range(4):
+        with Child(code) as writer:
+            writer.expect("ready")
+            end = time.monotonic() + 0.15
+            while time.monotonic() < end:
+                values = pair.asdict()
+                assert values["one"] - values["two"] in (0, 1) and values["two"] >= last
+                last = values["two"]
+            writer.kill()
+    assert last > 0
+
+
 def test_a_destroyed_record_is_gone_in_other_processes(segment):
     segment.construct(Pair, "p", one=5)
     with Child("""

@@ -17,14 +17,13 @@ from ipcsys import Record, Segment, field, schema
 LADDERS = {
     "int": ([ipcsys.i8, ipcsys.i16, ipcsys.i32, ipcsys.i64, int], st.integers(-128, 127)),
     "uint": ([ipcsys.u8, ipcsys.u32, ipcsys.u64, int], st.integers(0, 255)),
-    "float": ([ipcsys.f32, float], st.sampled_from([0.0, -1.5, 3.25, float("inf")])),
+    "float": ([ipcsys.f32, float, float | None], st.sampled_from([0.0, -1.5, 3.25, float("inf")])),
     "text": ([ipcsys.text[8], ipcsys.text[40], str], st.text("aé", max_size=4)),
-    "blob": ([ipcsys.blob[8], bytes], st.binary(max_size=8)),
+    "blob": ([ipcsys.blob[8], bytes, bytes | None], st.binary(max_size=8)),
     "row": ([ipcsys.u8[3], ipcsys.i32[3]], st.tuples(*[st.integers(0, 255)] * 3)),
     "any": ([list], st.lists(st.integers(), max_size=3)),
-    "flag": ([bool], st.booleans()),
+    "flag": ([bool, bool | None], st.booleans()),
 }
-_numbers = itertools.count()
 SETTINGS = settings(
     max_examples=25, stateful_step_count=25, deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
@@ -54,6 +53,7 @@ class Evolution(RuleBasedStateMachine):
     @initialize(data=st.data())
     def begin(self, data):
         self.segment = Segment(None, size="1 MiB")
+        self.numbers = itertools.count(100)  # the same in each replay
         fields = {}
         for number in range(3):
             kind = data.draw(st.sampled_from(sorted(LADDERS)))
@@ -82,12 +82,12 @@ class Evolution(RuleBasedStateMachine):
             if fate == "remove" and len(last.fields) > 1:
                 continue
             rung = min(rung + (fate == "widen"), len(LADDERS[kind][0]) - 1)
-            new, former = (f"n{next(_numbers)}", name) if fate == "rename" else (name, None)
+            new, former = (f"n{next(self.numbers)}", name) if fate == "rename" else (name, None)
             fields[new] = [kind, rung, default, former]
             slots[new] = last.slots[name]
         for _ in range(data.draw(st.integers(0, 2))):
             kind = data.draw(st.sampled_from(sorted(LADDERS)))
-            name = f"n{next(_numbers)}"
+            name = f"n{next(self.numbers)}"
             fields[name] = [kind, 0, data.draw(LADDERS[kind][1]), None]
             slots[name] = None  # a new one
         return Program(last.version + data.draw(st.integers(1, 3)), fields), slots

@@ -46,6 +46,8 @@ class Every(Record):
     number: int = 5
     nothing: str | None = None
     perhaps: Optional[int] = 7
+    limit: float | None = None
+    known: bool | None = None
     anything: Any = None
     noted: Annotated[str, ipcsys.text[4]] = "four"
     tags: list[str] = ipcsys.field(default_factory=lambda: ["x"])
@@ -127,7 +129,7 @@ def test_each_type_holds_its_values(segment):
         "f": 2**16 - 1, "g": 2**32 - 1, "h": 2**64 - 1, "i": -0.25, "j": 1e300, "k": float("inf"),
         "label": "é" * 5, "raw": b"\0\1\0", "position": (4.0, 5.0, 6.0), "flags": (9,) * 5,
         "text": "\ud800 and " + "long " * 500, "data": bytes(range(256)) * 9,
-        "number": -(10**100), "nothing": "some", "perhaps": None, "noted": "",
+        "number": -(10**100), "nothing": "some", "perhaps": None, "limit": -2.5, "known": True, "noted": "",
         "anything": {"a": [1, (2, None)]}, "tags": [],
     }  # fmt: skip
     for name, value in values.items():
@@ -149,7 +151,7 @@ def test_each_type_holds_its_values(segment):
      ("position", (1, 2), ValueError), ("position", 1, TypeError), ("position", "abc", TypeError),
      ("flags", (1, 2, 3, 4, 256), OverflowError), ("text", None, TypeError),
      ("data", "x", TypeError), ("number", 1.5, TypeError), ("perhaps", "x", TypeError),
-     ("nothing", 1, TypeError), ("anything", (x for x in ()), TypeError)],
+     ("nothing", 1, TypeError), ("limit", "x", TypeError), ("known", 2.0, TypeError), ("anything", (x for x in ()), TypeError)],
 )  # fmt: skip
 def test_a_value_that_does_not_fit_changes_nothing(segment, name, value, error):
     record = segment.construct(Every, "every")

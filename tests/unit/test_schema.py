@@ -106,13 +106,15 @@ def test_chains_of_versions_reach_every_program(segment):
     [("i8", "i16"), ("i8", "i64"), ("u8", "i16"), ("u8", "u64"), ("u32", "i64"), ("i32", "int"),
      ("u64", "int"), ("f32", "f64"), ("text[4]", "text[9]"), ("text[4]", "str"),
      ("blob[4]", "bytes"), ("i8[2]", "i32[2]"), ("f32[3]", "f64[3]"), ("str", "str | None"),
-     ("int", "int | None")],
+     ("int", "int | None"), ("float", "float | None"), ("f32", "float | None"),
+     ("bool", "bool | None")],
 )  # fmt: skip
 def test_types_widen_and_nothing_is_lost(segment, before, after):
     space = {name: getattr(ipcsys, name) for name in ipcsys.schema.__all__}
     one, two = eval(before, space), eval(after, space)
     values = {"text": ["", "abcd"], "str": ["", "text" * 9], "blob": [b"", b"abcd"],
-              "f32": [0.5, -1.5], "int": [0, 2**100, -(2**70)]}  # fmt: skip
+              "f32": [0.5, -1.5], "float": [0.1, float("inf")], "bool": [True, False],
+              "int": [0, 2**100, -(2**70)]}  # fmt: skip
     bits = before.strip("iu").partition("[")[0]
     if bits.isdigit():
         low = 0 if before[0] == "u" else -(2 ** (int(bits) - 1))
