@@ -10,7 +10,16 @@ from collections.abc import ItemsView, KeysView, ValuesView
 _VALUES, _ITEMS = 2, 3
 
 
-class MapKeys(KeysView):
+class _Listed:
+    """A repr like that of a dict's view."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return f"{type(self).__name__}({list(self)!r})"
+
+
+class MapKeys(_Listed, KeysView):
     """The keys of a SharedMap."""
 
     __slots__ = ()
@@ -19,7 +28,7 @@ class MapKeys(KeysView):
         return reversed(self._mapping)
 
 
-class MapValues(ValuesView):
+class MapValues(_Listed, ValuesView):
     """The values of a SharedMap."""
 
     __slots__ = ()
@@ -34,7 +43,7 @@ class MapValues(ValuesView):
         return reversed(self._mapping._snapshot(_VALUES))
 
 
-class MapItems(ItemsView):
+class MapItems(_Listed, ItemsView):
     """The (key, value) pairs of a SharedMap."""
 
     __slots__ = ()

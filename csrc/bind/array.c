@@ -292,6 +292,16 @@ array_numpy(PyObject *object, PyObject *unused)
     return array;
 }
 
+/* __copy__ and __deepcopy__: what is shared is left alone, as with containers. */
+static PyObject *
+array_copy(PyObject *object, PyObject *unused)
+{
+    PyObject *view = array_numpy(object, unused);
+    PyObject *copy = view == NULL ? NULL : PyObject_CallMethod(view, "copy", "s", "K");
+    Py_XDECREF(view);
+    return copy;
+}
+
 static PyObject *
 array_enter(PyObject *object, PyObject *unused)
 {
@@ -331,6 +341,10 @@ PyDoc_STRVAR(array_doc,
 static PyMethodDef array_methods[] = {
     {"numpy", array_numpy, METH_NOARGS, "numpy($self, /)\n--\n\n"
         "numpy.asarray(self): an ndarray over the shared items."},
+    {"__copy__", array_copy, METH_NOARGS, "__copy__($self, /)\n--\n\n"
+        "An ndarray of one's own with the same items."},
+    {"__deepcopy__", array_copy, METH_O, "__deepcopy__($self, memo, /)\n--\n\n"
+        "An ndarray of one's own with the same items."},
     {"close", array_close, METH_NOARGS, close_doc},
     {"remove", (PyCFunction)(void (*)(void))array_remove,
         METH_FASTCALL | METH_KEYWORDS | METH_CLASS, IPS_REMOVE_DOC},
@@ -340,6 +354,7 @@ static PyMethodDef array_methods[] = {
     {"__reduce__", ips_array_object_reduce, METH_NOARGS, "__reduce__($self, /)\n--\n\n"
         "A handle for another process of the same namespace."},
     {"_restore", ips_array_object_restore, METH_VARARGS | METH_CLASS, NULL},
+    IPS_REPR_HTML_METHOD,
     {NULL, NULL, 0, NULL},
 };
 

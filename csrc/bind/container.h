@@ -151,6 +151,7 @@ int ips_container_register(PyTypeObject *type, const char *abstract);
     {"__reduce__", ips_container_reduce, METH_NOARGS, "__reduce__($self, /)\n--\n\n" \
         "A handle for another process of the same namespace."}, \
     {"_restore", restore, METH_VARARGS | METH_CLASS, NULL}, \
+    IPS_REPR_HTML_METHOD, \
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, \
         "__class_getitem__($type, item, /)\n--\n\nFor annotations."}
 #define IPS_CONTAINER_GETSETS \

@@ -420,6 +420,7 @@ static PyMethodDef segment_methods[] = {
     {"__reduce__", segment_reduce, METH_NOARGS, "__reduce__($self, /)\n--\n\n"
      "A handle for another process of the same namespace."},
     {"_restore", segment_restore, METH_VARARGS | METH_CLASS, NULL},
+    IPS_REPR_HTML_METHOD,
     {NULL},
 };
 

@@ -204,3 +204,13 @@ ips_size_of(PyObject *size, const char *what, uint64_t *out)
     *out = (uint64_t)bytes;
     return 0;
 }
+
+PyObject *
+ips_repr_html(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    PyObject *module = PyImport_ImportModule("ipcsys.markup");
+    PyObject *text = module == NULL ? NULL : PyObject_CallMethod(module, "html", "O", self);
+    Py_XDECREF(module);
+    return text;
+}

@@ -43,6 +43,12 @@ ips_segment *ips_segment_of(ips_state *state, PyObject *segment);
  * argument in errors.  0, or -1 with an exception set. */
 int ips_size_of(PyObject *size, const char *what, uint64_t *out);
 
+/* ipcsys.markup.html(self), a method of what a notebook shows. */
+PyObject *ips_repr_html(PyObject *self, PyObject *unused);
+#define IPS_REPR_HTML_METHOD \
+    {"_repr_html_", ips_repr_html, METH_NOARGS, "_repr_html_($self, /)\n--\n\n" \
+        "What a notebook shows: the first things in it, escaped and cut."}
+
 /* bind/transaction.c ---------------------------------------------------- */
 
 /* Before any operation that takes part in a transaction: 0, or -1 with
