@@ -39,6 +39,7 @@ OTHER_NAME, MIGRATED, SAME_VERSION, FIELDS = 1, 2, 4, 8
 ADDED, REMOVED, RENAMED, WIDENED, RETYPED, MISSING = 1, 2, 4, 8, 16, 32
 NO_DEFAULT, OTHER_TYPE, FATAL = 64, 128, 256
 BOOL, F64, TEXT, BLOB, STR, BYTES, INT, ANY, FLOAT, TRUTH = 1, 11, 12, 13, 16, 17, 18, 19, 20, 21
+MOST_FIELDS, MOST_FORMER = 1024, 64
 _NAMES = {
     BOOL: "bool", 2: "i8", 3: "i16", 4: "i32", 5: "i64", 6: "u8", 7: "u16", 8: "u32", 9: "u64",
     10: "f32", F64: "float", TEXT: "text", BLOB: "blob", STR: "str", BYTES: "bytes", INT: "int",
@@ -422,10 +423,10 @@ def upgraded(record, comparison):
         else:
             sources.append((declared.default,))
         names.pop(name, None)
-        fields.append((name, code, count, flags, tuple(names)))
+        fields.append((name, code, count, flags, tuple(names)[:MOST_FORMER]))
     taken = {field[0] for field in fields}
     for index, (name, code, count, flags, former) in enumerate(old):
-        if index not in comparison.map and name not in taken:
+        if index not in comparison.map and name not in taken and len(fields) < MOST_FIELDS:
             fields.append((name, code, count, flags | RETIRED, former))
             sources.append(index)
     return (

@@ -91,9 +91,17 @@ PyObject *ips_record_object_values(PyObject *self, PyObject *unused);
 PyObject *ips_record_object_update(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *ips_record_object_read(PyObject *self, PyObject *layout);
 PyObject *ips_record_object_upgrade(PyObject *self, PyObject *args);
-/* Read some places at once; changed layouts are followed.  0 or -1. */
+/* What a handle knows, kept for a call in which other threads or the values' own
+ * code may make it look anew. */
+typedef struct {
+    ips_record record;
+    const ips_record_plan *plan;
+    PyObject *keeper; /* of the plan; a reference */
+} ips_record_seen;
+/* Read some places at once; changed layouts are followed.  0, and what was seen
+ * then, or -1. */
 int ips_record_object_fetch(ips_record_object *self, const uint32_t *indices, uint32_t count,
-    ips_snapshot *out);
+    ips_record_seen *seen, ips_snapshot *out);
 /* Write one field; 0 or -1 with an exception set. */
 int ips_record_object_store(ips_record_object *self, const ips_record_field *field,
     PyObject *value);

@@ -75,20 +75,23 @@ static PyObject *
 get_slow(const ips_record_field *self, ips_record_object *record)
 {
     ips_snapshot read = {0};
+    ips_record_seen seen;
     ips_value value;
     size_t at = 0;
-    PyObject *result = NULL;
-    if (ips_container_check(&record->base) == 0 &&
-        (place_of(self, record) != NULL || ips_record_object_attach(record) == 0) &&
-        ips_record_object_fetch(record, &self->index, 1, &read) == 0) {
-        const ips_record_place *place = &record->plan->places[self->index];
-        if (place->missing) {
-            result = get_missing(self, record);
-        } else if (ips_snapshot_next(&read, &at, &value)) {
-            value.bytes += place->skip;
-            result = ips_record_decode(record->base.state, &place->field, &value);
-        }
+    if (ips_container_check(&record->base) < 0 ||
+        (place_of(self, record) == NULL && ips_record_object_attach(record) < 0) ||
+        ips_record_object_fetch(record, &self->index, 1, &seen, &read) < 0) {
+        return NULL;
     }
+    PyObject *result = NULL;
+    const ips_record_place *place = &seen.plan->places[self->index];
+    if (place->missing) {
+        result = get_missing(self, record);
+    } else if (ips_snapshot_next(&read, &at, &value)) {
+        value.bytes += place->skip;
+        result = ips_record_decode(record->base.state, &place->field, &value);
+    }
+    Py_DECREF(seen.keeper);
     ips_snapshot_clear(&read);
     return result;
 }
@@ -168,16 +171,19 @@ field_get(PyObject *descriptor, PyObject *object, PyObject *type)
 
 /* 0, -1 with an exception set, or 1: by a transaction. */
 static int
-poke(const ips_record_object *record, const ips_record_place *place, PyObject *name,
-    PyObject *value)
+poke(const ips_record_field *self, const ips_record_object *record,
+    const ips_record_place *place, PyObject *value)
 {
     uint8_t bytes[8] = {0};
     ips_encoded encoded;
     const ips_field *field = &place->field;
     if (!place->part.slot) {
-        int status = ips_record_encode_scalar(field, value, name, bytes);
+        int status = ips_record_encode_scalar(field, value, self->name, bytes);
         if (status != 0) {
             return status;
+        }
+        if (place_of(self, record) != place) {
+            return 1; /* the value's own code closed it, or looked anew */
         }
         return ips_record_poke(&record->record, field->offset, ips_field_width(field->type), bytes)
             ? 0 : 1;
@@ -185,11 +191,11 @@ poke(const ips_record_object *record, const ips_record_place *place, PyObject *n
     if (field->type == IPS_FIELD_ANY) {
         return 1; /* encoding it may run Python code, once is enough */
     }
-    if (ips_record_encode(record->base.state, field, value, name, &encoded) < 0) {
+    if (ips_record_encode(record->base.state, field, value, self->name, &encoded) < 0) {
         return -1;
     }
     ips_slot slot = {ips_value_word(encoded.size, encoded.kind), 0};
-    bool done = encoded.size <= IPS_SLOT_INLINE;
+    bool done = encoded.size <= IPS_SLOT_INLINE && place_of(self, record) == place;
     if (done) {
         memcpy(&slot.place, encoded.bytes, encoded.size);
         done = ips_record_poke_slot(&record->record, field->offset, &slot);
@@ -207,7 +213,7 @@ set(ips_record_field *self, ips_record_object *record, PyObject *value)
         return -1;
     }
     if (__builtin_expect(place != NULL && !place->missing && !place->retyped, 1)) {
-        int status = poke(record, place, self->name, value);
+        int status = poke(self, record, place, value);
         if (__builtin_expect(status <= 0, 1)) {
             return status;
         }

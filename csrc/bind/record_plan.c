@@ -108,13 +108,20 @@ make_plan(ips_state *state, PyTypeObject *class, const ips_record_layout *stored
     return capsule;
 }
 
-/* Takes the capsule over. */
+/* From now on the handle goes by these. */
 static int
-use_plan(ips_record_object *self, PyObject *capsule)
+use_plan(ips_record_object *self, const ips_record *record, PyObject *capsule)
 {
-    Py_XSETREF(self->plan_keeper, capsule);
-    self->plan = capsule == NULL ? NULL : PyCapsule_GetPointer(capsule, PLAN);
-    return self->plan == NULL ? -1 : 0;
+    const ips_record_plan *plan = PyCapsule_GetPointer(capsule, PLAN);
+    if (plan == NULL) {
+        return -1;
+    }
+    PyObject *before = self->plan_keeper;
+    self->record = *record;
+    self->plan = plan;
+    self->plan_keeper = Py_NewRef(capsule);
+    Py_XDECREF(before);
+    return 0;
 }
 
 /* --- the layout as it is now */
@@ -133,15 +140,16 @@ act_attach(void *context)
     return ips_record_attach_locked(job->record, &job->layout, &job->size);
 }
 
-/* A RecordLayout; the handle knows the body, but has no plan. */
+/* A RecordLayout, and the handle as it would have to be for that.  On a copy:
+ * another thread may use the handle while this one waits for the lock. */
 static PyObject *
-read_layout(ips_record_object *self)
+read_layout(ips_record_object *self, ips_record *record)
 {
-    attaching job = {.record = &self->record};
-    self->plan = NULL;
+    attaching job = {.record = record};
     if (ips_container_check(&self->base) < 0) {
         return NULL;
     }
+    *record = self->record;
     int status = ips_record_attach(job.record, &job.layout, &job.size);
     if (status == IPS_RECORD_BUSY) {
         job.layout = NULL;
@@ -150,6 +158,7 @@ read_layout(ips_record_object *self)
         (void)ips_raise(self->base.state, status);
     }
     if (status < 0) {
+        free(job.layout);
         return NULL;
     }
     return ips_record_layout_new(self->base.state, job.layout, job.size);
@@ -159,7 +168,14 @@ PyObject *
 ips_record_object_layout(PyObject *object, PyObject *unused)
 {
     (void)unused;
-    return read_layout((ips_record_object *)object);
+    ips_record record;
+    ips_record_object *self = (ips_record_object *)object;
+    PyObject *layout = read_layout(self, &record);
+    if (layout != NULL) {
+        self->plan = NULL; /* until a field is used */
+        self->record = record;
+    }
+    return layout;
 }
 
 /* 1 with a plan in use, 0 to look again, -1. */
@@ -167,7 +183,9 @@ static int
 attach_once(ips_record_object *self, PyObject *plans)
 {
     PyTypeObject *class = Py_TYPE(self);
-    ips_record_layout *stored = (ips_record_layout *)read_layout(self);
+    ips_record record;
+    self->plan = NULL; /* what it knew is out of date, and must not be used if this fails */
+    ips_record_layout *stored = (ips_record_layout *)read_layout(self, &record);
     PyObject *hash = stored == NULL ? NULL : PyLong_FromUnsignedLongLong(stored->schema.hash);
     PyObject *plan = hash == NULL ? NULL : Py_XNewRef(PyDict_GetItemWithError(plans, hash));
     int status = -1;
@@ -183,10 +201,11 @@ attach_once(ips_record_object *self, PyObject *plans)
         }
         Py_XDECREF(map);
     }
-    /* resolve() may have run anything: is the handle where it was? */
-    if (plan != NULL) {
-        status = self->record.body != 0 && self->record.hash == stored->schema.hash ? 1 : 0;
-        status = status == 1 && use_plan(self, Py_NewRef(plan)) < 0 ? -1 : status;
+    /* resolve() may have run anything: is it still open? */
+    if (plan != NULL && ips_container_check(&self->base) == 0) {
+        status = use_plan(self, &record, plan) < 0 ? -1 : 1;
+    } else if (plan != NULL) {
+        status = -1;
     }
     Py_XDECREF(plan);
     Py_XDECREF(hash);

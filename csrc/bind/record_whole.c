@@ -59,28 +59,44 @@ parts_of(const ips_record_plan *plan, const uint32_t *indices, uint32_t count,
     return used;
 }
 
+/* What the handle knows, after a look where it knows nothing or is told to. */
+static int
+see(ips_record_object *self, bool anew, ips_record_seen *out)
+{
+    if (ips_container_check(&self->base) < 0 ||
+        ((self->plan == NULL || anew) && ips_record_object_attach(self) < 0)) {
+        return -1;
+    }
+    *out = (ips_record_seen){self->record, self->plan, Py_NewRef(self->plan_keeper)};
+    return 0;
+}
+
 int
 ips_record_object_fetch(ips_record_object *self, const uint32_t *indices, uint32_t count,
-    ips_snapshot *out)
+    ips_record_seen *seen, ips_snapshot *out)
 {
     ips_record_part room[16];
     ips_record_part *parts = count <= 16 ? room : malloc(count * sizeof *parts);
     int status = IPS_RECORD_CHANGED;
+    seen->keeper = NULL;
     if (parts == NULL) {
         PyErr_NoMemory();
         return -1;
     }
     for (int attempt = 0; status == IPS_RECORD_CHANGED && attempt < ATTEMPTS; attempt++) {
-        if (ips_container_check(&self->base) < 0 ||
-            ((self->plan == NULL || attempt > 0) && ips_record_object_attach(self) < 0)) {
-            status = -1;
-            break;
+        Py_CLEAR(seen->keeper);
+        status = see(self, attempt > 0, seen);
+        if (status == 0) {
+            reading job = {&seen->record, parts, parts_of(seen->plan, indices, count, parts), out};
+            status = read_parts(self, &job);
         }
-        reading job = {&self->record, parts, parts_of(self->plan, indices, count, parts), out};
-        status = read_parts(self, &job);
     }
     if (parts != room) {
         free(parts);
+    }
+    if (status != 0) {
+        Py_CLEAR(seen->keeper);
+        ips_snapshot_clear(out);
     }
     return status == IPS_RECORD_CHANGED ? kept_changing(self) : status;
 }
@@ -119,24 +135,22 @@ ips_record_object_values(PyObject *object, PyObject *unused)
     (void)unused;
     ips_record_object *self = (ips_record_object *)object;
     ips_snapshot read = {0};
+    ips_record_seen seen = {.keeper = NULL};
     PyObject *fields = ips_record_fields_of(Py_TYPE(object));
     PyObject *dict = fields == NULL ? NULL : PyDict_New();
     size_t at = 0;
-    if (dict != NULL &&
-        ips_record_object_fetch(self, NULL, (uint32_t)PyTuple_GET_SIZE(fields), &read) < 0) {
+    if (dict != NULL && ips_record_object_fetch(self, NULL, (uint32_t)PyTuple_GET_SIZE(fields),
+                            &seen, &read) < 0) {
         Py_CLEAR(dict);
     }
-    /* A default's factory may run anything: the plan it goes by is kept. */
-    PyObject *keeper = dict == NULL ? NULL : Py_NewRef(self->plan_keeper);
-    const ips_record_plan *plan = self->plan;
     for (Py_ssize_t i = 0; dict != NULL && i < PyTuple_GET_SIZE(fields); i++) {
         const ips_record_field *field = (ips_record_field *)PyTuple_GET_ITEM(fields, i);
-        if (put_field(self->base.state, field, &plan->places[field->index], &read, &at, dict) <
-            0) {
+        if (put_field(self->base.state, field, &seen.plan->places[field->index], &read, &at,
+                dict) < 0) {
             Py_CLEAR(dict);
         }
     }
-    Py_XDECREF(keeper);
+    Py_XDECREF(seen.keeper);
     Py_XDECREF(fields);
     ips_snapshot_clear(&read);
     return dict;
@@ -158,34 +172,32 @@ act_write(void *context)
 }
 
 static int
-refuse_missing(ips_record_object *self, const ips_record_field *field)
+refuse_missing(ips_state *state, const ips_record_field *field)
 {
-    (void)ips_raise_text(self->base.state, IPS_ESCHEMA, "field '%.100s' is no longer stored",
+    (void)ips_raise_text(state, IPS_ESCHEMA, "field '%.100s' is no longer stored",
         PyUnicode_AsUTF8(field->name));
     return -1;
 }
 
 /* The value as the declaration allows it and as it is stored. */
 static int
-encode_change(ips_record_object *self, const ips_record_field *field, PyObject *value,
-    ips_encoded *encoded, ips_record_change *change)
+encode_change(ips_state *state, const ips_record_field *field, const ips_record_place *place,
+    PyObject *value, ips_encoded *encoded, ips_record_change *change)
 {
-    ips_state *state = self->base.state;
-    const ips_record_place place = self->plan->places[field->index];
-    if (place.missing) {
-        return refuse_missing(self, field);
+    if (place->missing) {
+        return refuse_missing(state, field);
     }
-    if (place.retyped) {
+    if (place->retyped) {
         if (ips_record_encode(state, &field->field, value, field->name, encoded) < 0) {
             return -1;
         }
         ips_encoded_clear(encoded);
     }
-    if (ips_record_encode(state, &place.field, value, field->name, encoded) < 0) {
+    if (ips_record_encode(state, &place->field, value, field->name, encoded) < 0) {
         return -1;
     }
-    change->part = (ips_record_part){place.field.offset, (uint32_t)ips_field_size(&place.field),
-        place.part.slot};
+    change->part = (ips_record_part){place->field.offset,
+        (uint32_t)ips_field_size(&place->field), place->part.slot};
     change->value = (ips_value){encoded->bytes, encoded->size, encoded->kind};
     return 0;
 }
@@ -197,26 +209,26 @@ typedef struct {
     ips_encoded encoded;
 } assignment;
 
-/* One try; 0, IPS_RECORD_CHANGED or -1. */
+/* One try by what was seen; 0, IPS_RECORD_CHANGED or -1. */
 static int
-write_all(ips_record_object *self, assignment *all, uint32_t count, ips_record_change *changes)
+write_all(ips_record_object *self, const ips_record_seen *seen, assignment *all, uint32_t count,
+    ips_record_change *changes)
 {
     uint32_t done = 0;
     size_t weight = 0;
     int status = 0;
-    for (; status == 0 && done < count; done++) {
-        status = encode_change(self, all[done].field, all[done].value, &all[done].encoded,
-            &changes[done]);
-        weight += status == 0 ? all[done].encoded.size : 0;
-        if (status < 0) {
-            break;
+    while (status == 0 && done < count) {
+        const ips_record_field *field = all[done].field;
+        status = encode_change(self->base.state, field, &seen->plan->places[field->index],
+            all[done].value, &all[done].encoded, &changes[done]);
+        if (status == 0) {
+            weight += all[done++].encoded.size;
         }
     }
-    /* Encoding may have run Python code that closed it, or looked anew. */
+    /* Encoding may have run Python code that closed it. */
     if (status == 0 && (status = ips_container_check(&self->base)) == 0) {
-        writing job = {&self->record, changes, count};
-        status = self->plan == NULL ? IPS_RECORD_CHANGED
-            : ips_container_run(&self->base, act_write, &job, weight);
+        writing job = {&seen->record, changes, count};
+        status = ips_container_run(&self->base, act_write, &job, weight);
     }
     for (uint32_t i = 0; i < done; i++) {
         ips_encoded_clear(&all[i].encoded);
@@ -235,14 +247,11 @@ assign(ips_record_object *self, assignment *all, uint32_t count)
         return -1;
     }
     for (int attempt = 0; status == IPS_RECORD_CHANGED && attempt < ATTEMPTS; attempt++) {
-        status = ips_container_check(&self->base);
-        if (status == 0 && (self->plan == NULL || attempt > 0)) {
-            status = ips_record_object_attach(self);
-        }
+        ips_record_seen seen;
+        status = see(self, attempt > 0, &seen);
         if (status == 0) {
-            PyObject *keeper = Py_NewRef(self->plan_keeper);
-            status = write_all(self, all, count, changes);
-            Py_DECREF(keeper);
+            status = write_all(self, &seen, all, count, changes);
+            Py_DECREF(seen.keeper);
         }
     }
     if (changes != room) {
@@ -372,7 +381,8 @@ ips_record_object_read(PyObject *object, PyObject *argument)
             ips_field_is_slot(field)};
     }
     ips_snapshot read = {0};
-    reading job = {&self->record, parts, schema->head.fields, &read};
+    const ips_record record = self->record;
+    reading job = {&record, parts, schema->head.fields, &read};
     int status = read_parts(self, &job);
     PyObject *dict = status < 0 ? NULL
         : status == IPS_RECORD_CHANGED
@@ -436,7 +446,8 @@ upgrade(ips_record_object *self, const ips_record_layout *old, const ips_record_
             &encoded[done], &sources[done]);
     }
     if (status == 0 && (status = ips_container_check(&self->base)) == 0) {
-        upgrading job = {&self->record, &old->schema, &new->schema, sources};
+        const ips_record record = self->record;
+        upgrading job = {&record, &old->schema, &new->schema, sources};
         status = ips_container_run(&self->base, act_upgrade, &job, old->schema.head.body);
     }
     self->plan = NULL;

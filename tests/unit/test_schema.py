@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Schema evolution: programs with different versions of a record on one object."""
 
+import threading
+
 import pytest
 
 import ipcsys
@@ -250,6 +252,37 @@ def test_a_migration_leads_upwards_once():
     with pytest.raises(ValueError, match="already"):
         cls.migration(from_version=1)(len)
     assert [to for to, _function in schema.steps(cls, 1)] == [3]
+
+
+def test_threads_that_share_a_handle_are_not_confused_by_upgrades(segment):
+    handle = segment.construct(declare(1, {"a": int, "s": str, "f": float}), "t", 1, "s" * 20, 0.5)
+    stop, wrong = threading.Event(), []
+
+    def use(number):
+        while not stop.is_set():
+            try:
+                handle.a = number
+                handle.update(s="s" * (20 + number), f=number + 0.5)
+                found = (handle.a, handle.s, handle.f)
+                whole = handle.asdict()
+                if found[0] not in (1, 2, 3) or set(found[1]) != {"s"} or found[2] % 1 != 0.5:
+                    wrong.append(found)
+                if len(whole["s"]) != 20 + (0 if whole["f"] == 0.5 else int(whole["f"])):
+                    wrong.append(whole)
+            except Exception as error:
+                wrong.append(error)
+                return
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for version in range(2, 42):
+        fields = {f"new{version}": (ipcsys.i8, 1), "f": float, "a": int, "s": str}
+        segment.find("t", declare(version, fields))
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert wrong == []
 
 
 def test_records_of_one_layout_share_it_and_the_last_one_takes_it_along(segment):
