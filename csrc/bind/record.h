@@ -76,7 +76,7 @@ int ips_add_record_field(PyObject *module, ips_state *state);
 
 /* bind/record_plan.c */
 /* The class's __record_fields__, a tuple of RecordField, or NULL. */
-PyObject *ips_record_fields_of(PyTypeObject *class);
+PyObject *ips_record_fields_of(ips_state *state, PyTypeObject *class);
 ips_record_layout *ips_record_layout_of(ips_state *state, PyTypeObject *class);
 /* Make the handle know layout and body as they are now, by an upgrade where
  * the class is newer.  0, or -1 with an exception set. */

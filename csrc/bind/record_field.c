@@ -24,7 +24,7 @@ field_of_subclass(const ips_record_field *self, PyObject *object)
 {
     ips_state *state = ips_state_of_type(Py_TYPE(self));
     PyObject *fields = state == NULL || !PyType_IsSubtype(Py_TYPE(object), self->owner)
-        ? NULL : ips_record_fields_of(Py_TYPE(object));
+        ? NULL : ips_record_fields_of(state, Py_TYPE(object));
     ips_record_field *found = NULL;
     for (Py_ssize_t i = 0; fields != NULL && i < PyTuple_GET_SIZE(fields); i++) {
         PyObject *field = PyTuple_GET_ITEM(fields, i);

@@ -96,7 +96,7 @@ static int
 encode_all(ips_state *state, PyTypeObject *class, PyObject *args, PyObject *kwargs,
     beginning *start)
 {
-    PyObject *fields = ips_record_fields_of(class);
+    PyObject *fields = ips_record_fields_of(state, class);
     const Py_ssize_t count = fields == NULL ? 0 : PyTuple_GET_SIZE(fields);
     int status = fields == NULL ? -1 : refuse_unknown(class, fields, kwargs);
     if (status == 0 && PyTuple_GET_SIZE(args) > count) {
@@ -202,11 +202,12 @@ begin(ips_record_object *self, const ips_container_where *where, PyObject *args,
 /* Keywords that say where it stands, unless a field has that name: taken out of
  * `rest`, borrowed from `kwargs`. */
 static int
-split_keywords(PyTypeObject *class, PyObject *kwargs, ips_container_where *where, PyObject *rest)
+split_keywords(const ips_record_object *self, PyObject *kwargs, ips_container_where *where,
+    PyObject *rest)
 {
     static const char *const names[] = {IPS_CONTAINER_KEYWORDS};
     PyObject **const places[] = {IPS_CONTAINER_WHERE(*where)};
-    PyObject *fields = ips_record_fields_of(class);
+    PyObject *fields = ips_record_fields_of(self->base.state, Py_TYPE(self));
     int status = fields == NULL ? -1 : 0;
     for (size_t i = 0; status == 0 && i < sizeof names / sizeof names[0]; i++) {
         bool is_field = false;
@@ -232,7 +233,7 @@ ips_record_object_init(PyObject *object, PyObject *args, PyObject *kwargs)
     PyObject *rest = kwargs == NULL ? NULL : PyDict_Copy(kwargs);
     int status = self->base.state == NULL || (kwargs != NULL && rest == NULL) ? -1 : 0;
     if (status == 0 && kwargs != NULL) {
-        status = split_keywords(Py_TYPE(object), kwargs, &where, rest);
+        status = split_keywords(self, kwargs, &where, rest);
     }
     if (status == 0) {
         status = begin(self, &where, args, rest);

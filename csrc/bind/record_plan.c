@@ -21,31 +21,41 @@ ips_schema_call(const char *name, PyObject *args, PyObject *kwargs)
     return result;
 }
 
-/* An attribute of the class that must be of `type`; new reference. */
+enum { FIELDS, LAYOUT, PLANS };
+
+/* An attribute of the class that must be of `type`; new reference.  By an
+ * interned name, which the interpreter finds at once. */
 static PyObject *
-attribute(PyTypeObject *class, const char *name, PyTypeObject *type)
+attribute(ips_state *state, PyTypeObject *class, int which, PyTypeObject *type)
 {
-    PyObject *value = PyObject_GetAttrString((PyObject *)class, name);
+    static const char *const names[] = {
+        [FIELDS] = "__record_fields__", [LAYOUT] = "__record_layout__",
+        [PLANS] = "__record_plans__"};
+    PyObject **name = &state->record_names[which];
+    if (*name == NULL && (*name = PyUnicode_InternFromString(names[which])) == NULL) {
+        return NULL;
+    }
+    PyObject *value = PyObject_GetAttr((PyObject *)class, *name);
     if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Format(PyExc_TypeError, "%.100s has no fields: derive a class from it that does",
             class->tp_name);
     } else if (value != NULL && !PyObject_TypeCheck(value, type)) {
-        PyErr_Format(PyExc_TypeError, "%.100s.%s was changed", class->tp_name, name);
+        PyErr_Format(PyExc_TypeError, "%.100s.%U was changed", class->tp_name, *name);
         Py_CLEAR(value);
     }
     return value;
 }
 
 PyObject *
-ips_record_fields_of(PyTypeObject *class)
+ips_record_fields_of(ips_state *state, PyTypeObject *class)
 {
-    return attribute(class, "__record_fields__", &PyTuple_Type);
+    return attribute(state, class, FIELDS, &PyTuple_Type);
 }
 
 ips_record_layout *
 ips_record_layout_of(ips_state *state, PyTypeObject *class)
 {
-    return (ips_record_layout *)attribute(class, "__record_layout__", state->record_layout_type);
+    return (ips_record_layout *)attribute(state, class, LAYOUT, state->record_layout_type);
 }
 
 /* --- plans */
@@ -216,7 +226,7 @@ attach_once(ips_record_object *self, PyObject *plans)
 int
 ips_record_object_attach(ips_record_object *self)
 {
-    PyObject *plans = attribute(Py_TYPE(self), "__record_plans__", &PyDict_Type);
+    PyObject *plans = attribute(self->base.state, Py_TYPE(self), PLANS, &PyDict_Type);
     int status = plans == NULL ? -1 : 0;
     for (int attempt = 0; status == 0 && attempt < ATTEMPTS; attempt++) {
         status = attach_once(self, plans);

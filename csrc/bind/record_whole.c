@@ -136,7 +136,7 @@ ips_record_object_values(PyObject *object, PyObject *unused)
     ips_record_object *self = (ips_record_object *)object;
     ips_snapshot read = {0};
     ips_record_seen seen = {.keeper = NULL};
-    PyObject *fields = ips_record_fields_of(Py_TYPE(object));
+    PyObject *fields = ips_record_fields_of(self->base.state, Py_TYPE(object));
     PyObject *dict = fields == NULL ? NULL : PyDict_New();
     size_t at = 0;
     if (dict != NULL && ips_record_object_fetch(self, NULL, (uint32_t)PyTuple_GET_SIZE(fields),
@@ -283,7 +283,7 @@ field_named(PyObject *fields, PyObject *name)
 static int
 assign_dict(ips_record_object *self, PyObject *dict)
 {
-    PyObject *fields = ips_record_fields_of(Py_TYPE(self));
+    PyObject *fields = ips_record_fields_of(self->base.state, Py_TYPE(self));
     const size_t count = (size_t)PyDict_GET_SIZE(dict);
     assignment *all = fields == NULL ? NULL : calloc(count + 1, sizeof *all);
     Py_ssize_t at = 0;

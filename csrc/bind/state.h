@@ -30,6 +30,7 @@ typedef struct {
     PyObject *numpy_generic;            /* the user has imported numpy */
     PyObject *keys[IPS_KEYS];           /* dict keys read lately: bind/value_reader.c */
     PyObject *message_kinds[IPS_MESSAGE_KINDS]; /* ipcsys.MessageType's members, at first use */
+    PyObject *record_names[3];          /* attributes of record classes: bind/record_plan.c */
     PyTypeObject *lock_type;
     PyTypeObject *rlock_type;
     PyTypeObject *condition_type;

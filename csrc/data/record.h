@@ -107,11 +107,8 @@ ips_record_peek(const ips_record *record, uint32_t offset, unsigned count, uint6
     for (unsigned i = 0; i < count; i++) { /* relaxed: the version is looked at again */
         out[i] = atomic_load_explicit(&words[i], memory_order_relaxed);
     }
-    const bool lives = ips_root_lives(&shm->root, record->generation);
-    /* The second look comes after the copies; pairs with the release fence in
-     * ips_journal_touch and the release in ips_single_store. */
-    atomic_thread_fence(memory_order_acquire);
-    return lives && atomic_load_explicit(&shm->root.version, memory_order_relaxed) == seen &&
+    return ips_root_lives(&shm->root, record->generation) &&
+           ips_read_ok(record->segment, record->offset, seen) &&
            ips_root_lives(&shm->root, record->generation);
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records between processes: old and new programs on one object, and kill -9."""
 
+import multiprocessing
 import time
 
 import pytest
@@ -198,6 +199,22 @@ while True:
                 last = values["two"]
             writer.kill()
     assert last > 0
+
+
+def change(pair, number):
+    pair.one = number
+    pair.update(two=number, text="from a child, in a block of its own")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_handle_travels_to_a_child_process(segment, method):
+    alone = Pair(name=None)
+    for pair in (segment.construct(Pair, "p"), alone):
+        child = multiprocessing.get_context(method).Process(target=change, args=(pair, 7))
+        child.start()
+        child.join(20)
+        assert child.exitcode == 0
+        assert pair.asdict() == {"one": 7, "two": 7, "text": "from a child, in a block of its own"}
 
 
 def test_a_destroyed_record_is_gone_in_other_processes(segment):
