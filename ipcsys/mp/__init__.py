@@ -5,11 +5,12 @@
     sharedctypes  Value, Array, RawValue, RawArray
     synchronize   Lock, RLock, Semaphore, BoundedSemaphore, Condition, Event,
                   Barrier
+    processes     Process, which looks before it starts a child that could not work
     contexts      get_context
     pickling      the pickler of what is put into a queue
 
 What is not about data and synchronisation is multiprocessing's own, passed
-through: Process, Pool, Pipe, Manager, current_process, set_start_method, ...
+through: Pool, Pipe, Manager, current_process, set_start_method, ...
 Its Connections stay as they are because a program hands them to
 multiprocessing.connection.wait, select and poll together with sockets and
 the sentinels of processes, which only a descriptor of the kernel can join.
@@ -18,6 +19,7 @@ the sentinels of processes, which only a descriptor of the kernel can join.
 import multiprocessing
 
 from ipcsys.mp.contexts import get_context
+from ipcsys.mp.processes import Process
 from ipcsys.mp.queues import JoinableQueue, Queue, SimpleQueue
 from ipcsys.mp.sharedctypes import Array, Memory, RawArray, RawValue, Value
 from ipcsys.mp.synchronize import (
@@ -39,6 +41,7 @@ _OURS = [
     "JoinableQueue",
     "Lock",
     "Memory",
+    "Process",
     "Queue",
     "RLock",
     "RawArray",

@@ -5,7 +5,7 @@ import multiprocessing
 import multiprocessing.context
 import sys
 
-from ipcsys.mp import queues, sharedctypes, synchronize
+from ipcsys.mp import processes, queues, sharedctypes, synchronize
 
 __all__ = ["get_context"]
 
@@ -70,6 +70,7 @@ class _Ours:
         return self._plain().Pool(processes, initializer, initargs, maxtasksperchild)
 
 
+_PROCESSES = {"spawn": processes.SpawnProcess, "forkserver": processes.ForkServerProcess}
 _contexts = {}
 
 
@@ -79,5 +80,6 @@ def get_context(method=None):
     plain = multiprocessing.get_context(method)
     name = plain.get_start_method()
     if name not in _contexts:
-        _contexts[name] = type(type(plain).__name__, (_Ours, type(plain)), {})()
+        members = {"Process": _PROCESSES[name]} if name in _PROCESSES else {}
+        _contexts[name] = type(type(plain).__name__, (_Ours, type(plain)), members)()
     return _contexts[name]

@@ -8,6 +8,8 @@ import multiprocessing
 import multiprocessing.queues
 import pickle
 import queue
+import subprocess
+import sys
 import threading
 import time
 
@@ -40,7 +42,8 @@ def test_every_public_name_of_multiprocessing_is_there():
     assert set(multiprocessing.__all__) <= set(mp.__all__) == set(mp.__all__) & set(dir(mp))
     for name in mp.__all__:
         getattr(mp, name)
-    assert mp.Process is multiprocessing.Process and mp.process is multiprocessing.process
+    assert issubclass(mp.Process, multiprocessing.Process)
+    assert mp.process is multiprocessing.process
     assert mp.queues.Empty is queue.Empty and mp.sharedctypes.typecode_to_type["i"] is ctypes.c_int
     with pytest.raises(AttributeError, match="nothing_such"):
         mp.nothing_such  # noqa: B018
@@ -55,7 +58,7 @@ def test_a_context_makes_ours_and_starts_theirs(method):
     context, plain = mp.get_context(method), multiprocessing.get_context(method)
     assert isinstance(context, type(plain)) and context is mp.get_context(method)
     assert context.get_start_method() == method and context.get_context() is context
-    assert context.Process is plain.Process
+    assert issubclass(context.Process, plain.Process)
     assert type(context.Queue()) is mp.Queue and type(context.SimpleQueue()) is mp.SimpleQueue
     assert type(context.JoinableQueue()) is mp.JoinableQueue
     assert context.get_context("fork") is mp.get_context("fork")
@@ -404,3 +407,68 @@ def test_memory_is_bytes_for_anybody_who_has_it():
         memory.__init__(5)
     with pytest.raises(BufferError):
         memoryview(mp.Memory.__new__(mp.Memory))
+
+
+# --- what a child cannot import ---------------------------------------------------
+
+NOTEBOOK = """
+import functools, sys
+from ipcsys import EncodeError, mp
+
+def work(): sys.exit(7)
+
+class Worker(mp.Process):
+    def run(self): sys.exit(8)
+
+class Thing:
+    def method(self): pass
+
+spawn = mp.get_context("spawn")
+mp.set_start_method("forkserver")
+for refused in (
+    spawn.Process(target=work), spawn.Process(target=functools.partial(print, work)),
+    spawn.Process(target=Thing().method), spawn.Process(target=print, args=([{1: Thing}],)),
+    spawn.Process(target=print, kwargs={"file": Thing()}), Worker(), mp.Process(target=work),
+    mp.get_context("forkserver").Process(target=work),
+):
+    try:
+        refused.start()
+    except EncodeError as error:
+        assert "cannot import" in str(error) and "put it into a module" in str(error)
+        assert refused.pid is None
+    else:
+        raise AssertionError(f"{refused} was started")
+
+for allowed, code in (
+    (spawn.Process(target=sys.exit, args=(5,)), 5),
+    (mp.get_context("fork").Process(target=work), 7),
+):
+    allowed.start()
+    allowed.join()
+    assert allowed.exitcode == code, allowed
+print("done")
+"""
+
+
+def test_what_a_spawned_child_could_not_import_is_refused_before_it_starts():
+    # as in a notebook: a __main__ without a file
+    ran = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK], capture_output=True, text=True, timeout=60
+    )
+    assert (ran.stdout, ran.stderr) == ("done\n", "")
+
+
+def test_a_main_with_a_file_is_importable(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from ipcsys import mp\n"
+        "def work(): sys.exit(7)\n"
+        "if __name__ == '__main__':\n"
+        "    worker = mp.get_context('spawn').Process(target=work)\n"
+        "    worker.start()\n"
+        "    worker.join()\n"
+        "    print(worker.exitcode)\n"
+    )
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("7\n", "")
