@@ -262,6 +262,22 @@ ips_chunk_alloc(ips_segment *segment, uint64_t size, unsigned state, ips_chunk *
     return status;
 }
 
+/* What stood at a chunk's head vanishes into another's payload.  While the
+ * transaction can still be undone, its owner may write over it without a trace
+ * (bytes of fresh blocks are not journaled): so every word of it gets an entry
+ * first. */
+static void
+bury_head(ips_segment *segment, const ips_chunk *chunk)
+{
+    if (segment->journal.phase != IPS_PHASE_ACTIVE) {
+        return; /* a step of working off: nothing is handed out in it */
+    }
+    ips_set(segment, &chunk->shm->size, 0);
+    ips_set(segment, &chunk->shm->before, 0);
+    ips_set(segment, &chunk->shm->next, 0);
+    ips_set(segment, &chunk->shm->previous, 0);
+}
+
 /* Take a free neighbour out of its bin, to be united with. */
 static int
 absorb(ips_segment *segment, uint64_t offset, ips_chunk *neighbour)
@@ -282,7 +298,10 @@ ips_chunk_free(ips_segment *segment, const ips_chunk *chunk)
     whole.state = IPS_CHUNK_FREE;
     if (status == 0 && end < segment->size) {
         status = absorb(segment, end, &right);
-        whole.size += status == 0 && right.state == IPS_CHUNK_FREE ? right.size : 0;
+        if (status == 0 && right.state == IPS_CHUNK_FREE) {
+            whole.size += right.size;
+            bury_head(segment, &right);
+        }
     }
     if (status == 0 && before != 0) {
         if (before > chunk->offset) {
@@ -293,6 +312,7 @@ ips_chunk_free(ips_segment *segment, const ips_chunk *chunk)
             return ips_heap_damaged(segment, "the chunk before that", chunk->offset);
         }
         if (status == 0 && left.state == IPS_CHUNK_FREE) {
+            bury_head(segment, chunk);
             whole.shm = left.shm;
             whole.offset = left.offset;
             whole.size += left.size;

@@ -27,6 +27,14 @@ typedef struct {
     ips_sums sums;
 } ips_level;
 
+/* A block that a transaction has allocated, in its place of a small table:
+ * the next one of that place takes it.  Forgetting one does no harm. */
+#define IPS_MADE 256u
+typedef struct {
+    uint64_t offset;
+    uint64_t number; /* of the transaction */
+} ips_made;
+
 struct ips_segment {
     /* constant while open */
     ips_object *object;
@@ -48,6 +56,8 @@ struct ips_segment {
     uint64_t *fresh;       /* cells allocated by this transaction */
     uint64_t fresh_count, fresh_capacity;
     ips_level levels[IPS_TX_DEPTH];
+    uint64_t number;       /* of the transaction, in this process */
+    ips_made made[IPS_MADE]; /* blocks it has allocated, as far as remembered */
     ips_journal journal;
 };
 
@@ -69,6 +79,22 @@ ips_count(ips_segment *segment, int64_t bytes, int64_t blocks)
 {
     segment->sums.bytes += bytes;
     segment->sums.blocks += blocks;
+}
+
+static inline void
+ips_made_note(ips_segment *segment, uint64_t offset)
+{
+    segment->made[offset / 16 % IPS_MADE] = (ips_made){offset, segment->number};
+}
+
+/* Did this transaction allocate it?  It is forgotten then. */
+static inline bool
+ips_made_forget(ips_segment *segment, uint64_t offset)
+{
+    ips_made *place = &segment->made[offset / 16 % IPS_MADE];
+    bool known = place->offset == offset && place->number == segment->number;
+    place->offset = known ? 0 : place->offset;
+    return known;
 }
 
 /* A number never given out before; scattered so that bytes which are not it

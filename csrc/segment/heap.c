@@ -125,6 +125,10 @@ release_run(ips_segment *segment, const ips_run *run)
         return status;
     }
     ips_set(segment, &heap->overhead, heap->overhead - run_overhead(run));
+    /* The words that make it a run may soon be somebody's bytes; its blocks
+     * have no tags that matter (see put_in_run). */
+    ips_set(segment, &ips_run_of(&run->chunk)->word, 0);
+    ips_set(segment, &ips_run_of(&run->chunk)->capacity, 0);
     return ips_chunk_free(segment, &run->chunk);
 }
 
@@ -259,6 +263,7 @@ alloc_small(ips_segment *segment, unsigned class, ips_offset *out)
     run_write(segment, &run);
     ips_count(segment, (int64_t)run.total, 1);
     *out = (uint64_t)((uint8_t *)(tag + 1) - segment->base);
+    ips_made_note(segment, *out);
     return is_full(&run) ? ips_chunk_unlink(segment, &heap->runs[class], &run.chunk) : IPS_OK;
 }
 
@@ -277,6 +282,7 @@ alloc_big(ips_segment *segment, uint64_t size, ips_offset *out)
     ips_set(segment, &chunk.shm->previous, ips_tag_make(IPS_TAG_ALLOCATED, IPS_CLASS_BIG, 0, 0));
     ips_count(segment, (int64_t)total, 1);
     *out = chunk.offset + IPS_BIG_PAYLOAD;
+    ips_made_note(segment, *out);
     return IPS_OK;
 }
 
@@ -300,6 +306,59 @@ ips_tx_alloc(ips_segment *segment, size_t size, ips_offset *out)
 
 /* --- freeing */
 
+/* A run's block becomes free.  An empty run is as new: none was given out, so
+ * no tag in it means anything, and it may become other memory and, undone, a
+ * run again. */
+static void
+put_in_run(ips_segment *segment, const ips_block *block, ips_run *run)
+{
+    uint64_t index = ips_tag_index(block->seen);
+    run->live--;
+    if (run->live == 0) {
+        run->head = run->given = 0;
+    } else if (index + 1 == run->given) {
+        run->given = index;
+    } else {
+        ips_set(segment, block->tag, ips_tag_make(IPS_TAG_FREE, run->class, index, run->head));
+        run->head = index + 1;
+    }
+    run_write(segment, run);
+}
+
+static int
+give_back_small(ips_segment *segment, ips_block *block)
+{
+    ips_run *run = &block->run;
+    bool was_full = is_full(run);
+    if (run->live == 0) {
+        return ips_heap_damaged(segment, "the count of the run", run->chunk.offset);
+    }
+    put_in_run(segment, block, run);
+    ips_count(segment, -(int64_t)block->total, -1);
+    if (was_full) {
+        return ips_chunk_push(segment, &ips_heap_of(segment)->runs[run->class], &run->chunk);
+    }
+    bool alone = run->chunk.shm->next == 0 && run->chunk.shm->previous == 0;
+    return run->live == 0 && !alone ? release_run(segment, run) : IPS_OK;
+}
+
+/* A block that this very transaction has made, and that no savepoint could bring
+ * back: nobody else ever knew it, so it need not wait for the commit.  What is
+ * written over and over in one transaction takes memory once. */
+static int
+free_at_once(ips_segment *segment, ips_block *block)
+{
+    int status = ips_journal_reserve(&segment->journal, STORES * 2);
+    if (status < 0) {
+        return status;
+    }
+    if (ips_tag_class(block->seen) != IPS_CLASS_BIG) {
+        return give_back_small(segment, block);
+    }
+    ips_count(segment, -(int64_t)block->total, -1);
+    return ips_chunk_free(segment, &block->run.chunk);
+}
+
 int
 ips_tx_free(ips_segment *segment, ips_offset offset)
 {
@@ -315,6 +374,9 @@ ips_tx_free(ips_segment *segment, ips_offset offset)
     if (!ips_block_at(segment, offset, &block) ||
         ips_tag_status(block.seen) != IPS_TAG_ALLOCATED) {
         return ips_heap_damaged(segment, "freeing what is no allocated block", offset);
+    }
+    if (segment->depth == 1 && ips_made_forget(segment, offset)) {
+        return free_at_once(segment, &block);
     }
     /* deferring; tag; chain: see ips_heap_recall for each gap between them.
      * relaxed: only the order in which this thread may die matters. */
@@ -362,27 +424,6 @@ ips_heap_recall(ips_segment *segment, uint64_t stop)
 }
 
 static int
-give_back_small(ips_segment *segment, ips_block *block)
-{
-    ips_run *run = &block->run;
-    uint64_t index = ips_tag_index(block->seen);
-    bool was_full = is_full(run);
-    if (run->live == 0) {
-        return ips_heap_damaged(segment, "the count of the run", run->chunk.offset);
-    }
-    ips_set(segment, block->tag, ips_tag_make(IPS_TAG_FREE, run->class, index, run->head));
-    run->head = index + 1;
-    run->live--;
-    run_write(segment, run);
-    ips_count(segment, -(int64_t)block->total, -1);
-    if (was_full) {
-        return ips_chunk_push(segment, &ips_heap_of(segment)->runs[run->class], &run->chunk);
-    }
-    bool alone = run->chunk.shm->next == 0 && run->chunk.shm->previous == 0;
-    return run->live == 0 && !alone ? release_run(segment, run) : IPS_OK;
-}
-
-static int
 give_back(ips_segment *segment, uint64_t offset)
 {
     ips_block block;
@@ -410,6 +451,9 @@ void
 ips_heap_work_off(ips_segment *segment)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
+    if (heap->deferred == 0 && heap->extents[0] == 0) {
+        return; /* and the sums are stored */
+    }
     uint64_t steps = segment->size / 32;
     for (; heap->deferred != 0 && steps > 0; steps--) {
         if (segment->journal.soft_end - segment->journal.used < STEP_ROOM) {

@@ -177,6 +177,7 @@ ips_tx_begin(ips_segment *segment, int64_t deadline)
     segment->fresh_count = 0;
     segment->sums = (ips_sums){0, 0};
     segment->depth = 1;
+    segment->number++;
     segment->mark = 0;
     segment->owner = me;
     /* relaxed: as in is_mine. */

@@ -312,6 +312,25 @@ free_run(ips_segment *segment)
 }
 
 static void
+free_own(ips_segment *segment) /* blocks of this transaction: not deferred */
+{
+    ips_offset block[6];
+    begin(segment);
+    for (int i = 0; i < 6; i++) {
+        CHECK(ips_tx_alloc(segment, i == 3 ? 3000 : (size_t)(100 + i % 2 * 30), &block[i]) == 0);
+        memset(ips_segment_at(segment, block[i], 96), 0xee, 96);
+    }
+    for (int i = 5; i > 0; i--) {
+        CHECK(ips_tx_free(segment, block[i]) == 0);
+    }
+    CHECK(ips_tx_alloc(segment, 1500, &block[1]) == 0);
+    memset(ips_segment_at(segment, block[1], 1500), 0xdd, 1500);
+    CHECK(ips_tx_free(segment, spare[0]) == 0);
+    raise_counter(segment);
+    commit(segment);
+}
+
+static void
 change_cells(ips_segment *segment)
 {
     ips_offset other;
@@ -333,6 +352,7 @@ static const struct {
     {"a growing catalogue", grow_names},
     {"a growing heap", grow_heap},
     {"runs given back", free_run},
+    {"blocks freed in the transaction that made them", free_own},
     {"cells", change_cells},
 };
 
