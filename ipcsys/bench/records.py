@@ -6,7 +6,14 @@
 
 import timeit
 
+from ipcsys.bench import loops
+from ipcsys.bench.contest import Idle, OnSource
+from ipcsys.bench.messages import token
+from ipcsys.bench.pairs import context
+from ipcsys.bench.report import OURS
+
 ROUNDS = 50_000
+_LATE = 60.0  # seconds that any one turn may take
 
 _READS = {
     "dict['price']": "dictionary['price']",
@@ -35,6 +42,100 @@ class _Plain:
 
     def __init__(self):
         self.price = 1.5
+
+
+# --- in turns with others: ipcsys bench data
+
+
+class OurRecord:
+    who = OURS
+    read, write = "thing.price", "thing.price = 2.5"
+
+    def __init__(self):
+        self._name = token()
+
+    def get(self):
+        from ipcsys import Record
+
+        sample = type("Sample", (Record,), {"__annotations__": {"price": float}})
+        return sample(1.5, name=self._name)
+
+
+class Value:
+    who = "multiprocessing.Value"
+    read, write = "thing.value", "thing.value = 2.5"
+
+    def __init__(self):
+        self._value = context().Value("d", 1.5)
+
+    def get(self):
+        return self._value
+
+
+class Namespace:
+    who = "multiprocessing.Manager().Namespace"
+    read, write = "thing.price", "thing.price = 2.5"
+    share = 20  # of the turns of the others: it takes a hundred times as long
+
+    def __init__(self):
+        self._manager = context().Manager()
+        self._space = self._manager.Namespace(price=1.5)
+
+    def __getstate__(self):
+        return {"_space": self._space}  # the manager itself stays here
+
+    def get(self):
+        return self._space
+
+    def close(self):
+        self._manager.shutdown()
+
+
+class Dict:
+    """Shared with nobody: the ceiling."""
+
+    who = "dict"
+    reference = True
+    read, write = "thing['price']", "thing['price'] = 2.5"
+
+    def get(self):
+        return {"price": 1.5}
+
+
+class _User:
+    def __init__(self, source, statement):
+        self._source, self._statement = source, statement
+
+    def open(self):
+        self._thing = self._source.get()
+        self.run(1000)
+
+    def run(self, count):
+        return loops.typical({"thing": self._thing}, self._statement, count)
+
+    def close(self):
+        pass
+
+
+class Access(OnSource):
+    """Seconds for reading or writing one number."""
+
+    def __init__(self, kind, what, count, cpus):
+        super().__init__(kind, cpus)
+        self._statement = getattr(kind, what)
+        self._count = count // getattr(kind, "share", 1)
+
+    def open(self):
+        self._start(lambda source: (_User(source, self._statement), Idle()))
+
+    def measure(self):
+        return self._pair.run((self._count,), (), _LATE)[0] * 1e-9
+
+
+KINDS = (OurRecord, Value, Namespace, Dict)
+
+
+# --- each type of field
 
 
 def _names():

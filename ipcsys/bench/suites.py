@@ -16,6 +16,7 @@ from ipcsys.bench import (
     messages,
     noise,
     primitives,
+    records,
     roundtrips,
     sequences,
     shared,
@@ -244,6 +245,7 @@ def data(run):
     """Containers, atomics, arrays and the memory they lie in."""
     _maps(run)
     _sequences(run)
+    _records(run)
     adds = (shared.Adds(kind, 50_000, run.cpus) for kind in run.available(shared.ATOMICS))
     run.contest("atomic addition", "operations/s", MORE, adds)
     _arrays(run)
@@ -275,6 +277,14 @@ def _sequences(run):
             sequences.Statement(kind, statement, 20_000, run.cpus) for kind in run.available(kinds)
         )
         run.contest(f"{work}, ints", "s", LESS, entrants)
+
+
+def _records(run):
+    for work, what in (("read a float", "read"), ("write a float", "write")):
+        entrants = (
+            records.Access(kind, what, 20_000, run.cpus) for kind in run.available(records.KINDS)
+        )
+        run.contest(f"Record: {work}", "s", LESS, entrants)
 
 
 def _arrays(run):
