@@ -38,6 +38,7 @@ enum ips_kind {
     IPS_KIND_QUEUE = 5,   /* message/queue.h */
     IPS_KIND_MEMORY = 6,  /* bytes that the user alone writes: bind/mp_memory.c */
     IPS_KIND_ARRAY = 7,   /* data/array.h */
+    IPS_KIND_IMAGE = 8,   /* segment/image.h: a segment's file on a disk */
 };
 
 enum { IPS_LIFE_OPEN = 0, IPS_LIFE_REMOVED = 1 };

@@ -19,7 +19,7 @@ kind_name(uint16_t kind)
 {
     static const char *const names[] = {"nothing", "a member table", "a pool of cells",
                                         "a lock, event or number", "a segment", "a queue",
-                                        "a block of memory", "an array"};
+                                        "a block of memory", "an array", "a segment's file"};
     return kind < sizeof names / sizeof *names ? names[kind] : "something unknown";
 }
 

@@ -118,6 +118,19 @@ ips_generation_of(uint64_t serial)
 /* segment.c: read heap.size, check it against the geometry and the file. */
 IPS_MUST_CHECK int ips_segment_measure(ips_segment *segment);
 
+/* For segment/mapped.c.  How the bytes of a new segment come about: `fill` on
+ * the handle of a file that has no name yet, or NULL: an empty heap. */
+typedef struct {
+    uint64_t first_size, size;
+    int (*fill)(ips_segment *segment, void *context);
+    void *context;
+} ips_segment_filling;
+IPS_MUST_CHECK int ips_segment_make(ips_space *space, const char *name,
+    ips_segment_filling *filling, uint64_t max_size, ips_segment **out);
+/* What the user asked for, rounded; IPS_ETOOBIG. */
+IPS_MUST_CHECK int ips_segment_sizes(uint64_t *size, uint64_t *max_size);
+uint32_t ips_segment_layout(void); /* stamp of the compiled byte map */
+
 const char *ips_segment_title(const ips_segment *segment);
 
 /* transaction.c: journaled memory for this room, and the touch of versions

@@ -65,8 +65,8 @@ run_size_of(uint64_t first_size)
     return size;
 }
 
-static uint32_t
-layout_stamp(void)
+uint32_t
+ips_segment_layout(void)
 {
     static const uint64_t numbers[] = {
         sizeof(ips_header_shm), sizeof(ips_segment_shm), sizeof(ips_journal_shm),
@@ -116,18 +116,23 @@ free_handle(ips_segment *segment)
 static int
 init_file(ips_object *object, void *context)
 {
-    uint64_t size = *(const uint64_t *)context;
-    ips_segment *segment = new_handle(object, size);
+    const ips_segment_filling *filling = context;
+    ips_segment *segment = new_handle(object, filling->first_size);
     if (segment == NULL) {
         return IPS_ENOMEM;
     }
-    segment->shm->journal_size = journal_size_of(size);
-    segment->shm->first_size = size;
-    segment->shm->top = size;
-    segment->size = size;
-    ips_chunk_init(segment);
+    segment->shm->journal_size = journal_size_of(filling->first_size);
+    segment->shm->first_size = filling->first_size;
+    segment->shm->top = filling->size;
+    segment->size = filling->size;
+    int status = IPS_OK;
+    if (filling->fill == NULL) {
+        ips_chunk_init(segment);
+    } else {
+        status = filling->fill(segment, filling->context);
+    }
     free_handle(segment);
-    return IPS_OK;
+    return status;
 }
 
 int
@@ -221,41 +226,63 @@ adopt(ips_object *object, ips_segment **out)
 }
 
 static ips_object_spec
-spec_of(uint64_t *size, uint64_t max_size, bool cleanup_last)
+spec_of(ips_segment_filling *filling, uint64_t max_size, bool cleanup_last)
 {
-    *size = ips_align_up(*size < SMALLEST ? SMALLEST : *size, PAGE);
-    max_size = ips_align_up(max_size < *size ? *size : max_size, PAGE);
     return (ips_object_spec){
         .kind = IPS_KIND_SEGMENT,
         .format = IPS_SEGMENT_FORMAT,
-        .layout = layout_stamp(),
-        .size = *size,
+        .layout = ips_segment_layout(),
+        .size = filling->size,
         .max_size = max_size,
         .cleanup_last = cleanup_last,
         .init = init_file,
-        .context = size,
+        .context = filling,
     };
+}
+
+int
+ips_segment_sizes(uint64_t *size, uint64_t *max_size)
+{
+    if (*size > LARGEST || *max_size > LARGEST) {
+        return ips_fail(IPS_ETOOBIG, "a segment holds at most %llu bytes",
+                        (unsigned long long)LARGEST);
+    }
+    *size = ips_align_up(*size < SMALLEST ? SMALLEST : *size, PAGE);
+    *max_size = ips_align_up(*max_size < *size ? *size : *max_size, PAGE);
+    return IPS_OK;
+}
+
+int
+ips_segment_make(ips_space *space, const char *name, ips_segment_filling *filling,
+                 uint64_t max_size, ips_segment **out)
+{
+    ips_object_spec spec = spec_of(filling, max_size, false);
+    ips_object *object;
+    bool created;
+    int status = ips_object_open(space, name, IPS_CREATE_ONLY, &spec, &object, &created);
+    return status < 0 ? status : adopt(object, out);
 }
 
 int
 ips_segment_open(ips_space *space, const char *name, ips_open_mode mode, uint64_t size,
                  uint64_t max_size, bool cleanup_last, ips_segment **out, bool *created)
 {
-    if (size > LARGEST || max_size > LARGEST) {
-        return ips_fail(IPS_ETOOBIG, "a segment holds at most %llu bytes",
-                        (unsigned long long)LARGEST);
+    int status = ips_segment_sizes(&size, &max_size);
+    if (status < 0) {
+        return status;
     }
-    ips_object_spec spec = spec_of(&size, max_size, cleanup_last);
+    ips_segment_filling filling = {.first_size = size, .size = size};
+    ips_object_spec spec = spec_of(&filling, max_size, cleanup_last);
     ips_object *object;
-    int status = ips_object_open(space, name, mode, &spec, &object, created);
+    status = ips_object_open(space, name, mode, &spec, &object, created);
     return status < 0 ? status : adopt(object, out);
 }
 
 int
 ips_segment_redeem(ips_space *space, const char *ticket, ips_segment **out)
 {
-    uint64_t size = SMALLEST;
-    ips_object_spec spec = spec_of(&size, size, false);
+    ips_segment_filling filling = {.first_size = SMALLEST, .size = SMALLEST};
+    ips_object_spec spec = spec_of(&filling, SMALLEST, false);
     ips_object *object;
     int status = ips_object_redeem(space, ticket, &spec, &object);
     return status < 0 ? status : adopt(object, out);
