@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/header.h"
-#include "bind/options.h"
+#include "bind/mapped.h"
 #include "os/clock.h"
 
 #define DEFAULT_SIZE (UINT64_C(10) << 20)
@@ -37,7 +37,7 @@ ips_segment_of(ips_state *state, PyObject *segment)
 /* --- opening ------------------------------------------------------------- */
 
 typedef struct {
-    PyObject *name, *size, *max_size, *namespace_, *create, *cleanup;
+    PyObject *name, *size, *max_size, *path, *autoflush, *namespace_, *create, *cleanup;
 } arguments;
 
 static int
@@ -60,41 +60,69 @@ sizes_of(const arguments *given, uint64_t *size, uint64_t *max_size)
     return 0;
 }
 
+/* One in memory alone, or with a file.  0, or -1 with an exception set. */
+static int
+open_given(ips_state *state, const arguments *given, PyObject *path, ips_segment **out)
+{
+    ips_options options;
+    uint64_t size, max_size;
+    /* A file that must exist has a name for its live memory, or gives one. */
+    PyObject *create = path != NULL && given->name == NULL ? NULL : given->create;
+    if (sizes_of(given, &size, &max_size) < 0
+        || ips_options_of(state, given->name, given->namespace_, create, given->cleanup,
+                          &options) < 0
+        || (path != NULL && ips_options_mode_of(given->create, &options.mode) < 0)) {
+        return -1;
+    }
+    if (path != NULL) {
+        return ips_mapped_init(state, path, &options, size, max_size, out);
+    }
+    bool created;
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ips_segment_open(options.space, options.name, options.mode, size, max_size,
+                              options.cleanup_last, out, &created);
+    Py_END_ALLOW_THREADS
+    return status < 0 ? (ips_raise(state, status), -1) : 0;
+}
+
+static bool
+is_given(const PyObject *argument)
+{
+    return argument != NULL && argument != Py_None;
+}
+
 static int
 segment_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"name", "size", "max_size", "namespace", "create", "cleanup", NULL};
+    static char *names[] = {"name", "size", "max_size", "path", "autoflush", "namespace",
+                            "create", "cleanup", NULL};
     ips_segment_handle *self = (ips_segment_handle *)object;
-    arguments given = {NULL, NULL, NULL, NULL, NULL, NULL};
-    ips_options options;
-    uint64_t size, max_size;
+    arguments given = {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
     ips_state *state = ips_state_of_type(Py_TYPE(object));
     if (state == NULL
-        || !PyArg_ParseTupleAndKeywords(args, kwargs, "|OOO$OOO:Segment", names, &given.name,
-                                        &given.size, &given.max_size, &given.namespace_,
-                                        &given.create, &given.cleanup)
-        || sizes_of(&given, &size, &max_size) < 0
-        || ips_options_of(state, given.name, given.namespace_, given.create, given.cleanup,
-                          &options) < 0) {
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "|OOO$OOOOO:Segment", names, &given.name,
+                                        &given.size, &given.max_size, &given.path,
+                                        &given.autoflush, &given.namespace_, &given.create,
+                                        &given.cleanup)) {
         return -1;
     }
     if (self->segment != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: close() the object first");
         return -1;
     }
-    ips_segment *segment;
-    bool created;
-    int status;
-    Py_BEGIN_ALLOW_THREADS
-    status = ips_segment_open(options.space, options.name, options.mode, size, max_size,
-                              options.cleanup_last, &segment, &created);
-    Py_END_ALLOW_THREADS
-    if (status < 0) {
-        (void)ips_raise(state, status);
+    given.name = is_given(given.name) ? given.name : NULL;
+    PyObject *path = NULL;
+    if (is_given(given.path) && (path = ips_path_of(given.path)) == NULL) {
         return -1;
     }
-    self->segment = segment;
-    return 0;
+    int result = is_given(given.autoflush) ? ips_autoflush_check(given.autoflush, path) : 0;
+    if (result == 0) {
+        result = open_given(state, &given, path, &self->segment);
+    }
+    Py_XDECREF(path);
+    return result == 0 && is_given(given.autoflush) ? ips_autoflush_start(object, given.autoflush)
+                                                    : result;
 }
 
 /* --- closing ------------------------------------------------------------- */
@@ -149,12 +177,6 @@ segment_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
     (void)args;
     (void)count;
     return segment_close(object, NULL);
-}
-
-static PyObject *
-segment_remove(PyObject *type, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
-{
-    return ips_remove_named((PyTypeObject *)type, args, count, keywords);
 }
 
 PyDoc_STRVAR(request_shutdown_doc, "request_shutdown($self, /)\n--\n\n"
@@ -412,8 +434,7 @@ static PyMethodDef segment_methods[] = {
     {"check", segment_check, METH_NOARGS, check_doc},
     {"close", segment_close, METH_NOARGS, close_doc},
     {"request_shutdown", segment_request_shutdown, METH_NOARGS, request_shutdown_doc},
-    {"remove", (PyCFunction)(void (*)(void))segment_remove,
-     METH_FASTCALL | METH_KEYWORDS | METH_CLASS, IPS_REMOVE_DOC},
+    IPS_SEGMENT_FILE_METHODS,
     {"__enter__", segment_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nItself."},
     {"__exit__", (PyCFunction)(void (*)(void))segment_exit, METH_FASTCALL,
      "__exit__($self, /, *exc_info)\n--\n\nclose()."},
@@ -426,6 +447,7 @@ static PyMethodDef segment_methods[] = {
 
 static PyGetSetDef segment_getsets[] = {
     {"name", segment_name, NULL, "The name, or None.", NULL},
+    {"path", ips_segment_path, NULL, "Where its file is, or None.", NULL},
     {"closed", segment_closed, NULL, "True once close() was called.", NULL},
     {"shutdown_requested", segment_shutdown_requested, NULL,
      "True once the segment goes with its last user.", NULL},
@@ -438,11 +460,17 @@ static PyMemberDef segment_members[] = {
 };
 
 PyDoc_STRVAR(segment_doc,
-"Segment(name=None, size='10 MiB', max_size=None, *, namespace=None, create=None, cleanup=None)\n"
+"Segment(name=None, size='10 MiB', max_size=None, *, path=None, autoflush=None,\n"
+"        namespace=None, create=None, cleanup=None)\n"
 "--\n\n"
 "Transactional memory that processes share, with objects under keys.\n\n"
 "Sizes are bytes or text such as '64 KiB'; the creator's count.  A segment\n"
-"starts with `size` bytes and grows up to `max_size`, if that is given.");
+"starts with `size` bytes and grows up to `max_size`, if that is given.\n\n"
+"With `path` it has a file too and outlives reboots: live memory stays in the\n"
+"namespace, and flush() brings its state to the file, whole.  After kill -9 of\n"
+"everybody nothing is lost; after a power cut the state of the last flush() is\n"
+"there, or, with `autoflush`, one at most so many seconds old (a thread of this\n"
+"process looks).  `create` then is about the file; `name` may be left out.");
 
 static PyType_Slot segment_slots[] = {
     {Py_tp_doc, (void *)segment_doc},

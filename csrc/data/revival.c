@@ -21,7 +21,7 @@ load(_Atomic uint64_t *word)
 static void
 store(_Atomic uint64_t *word, uint64_t value)
 {
-    atomic_store_explicit(word, value, memory_order_relaxed);
+    atomic_store_explicit(word, value, memory_order_relaxed); /* relaxed: as above */
 }
 
 /* A member that never was and never will be: its slot is beyond the last. */
@@ -76,7 +76,7 @@ revive_rwlock(uint8_t *body)
     bool abandoned = (gate & IPS_RWLOCK_INSIDE) != 0 || (state & IPS_RWLOCK_ABANDONED) != 0;
     memset(body, 0, IPS_STABLE_BODY);
     atomic_store_explicit(&lock->state, abandoned ? IPS_RWLOCK_ABANDONED : 0,
-                          memory_order_relaxed); /* as above */
+                          memory_order_relaxed); /* relaxed: as above */
 }
 
 /* What kind of lock goes with it is no member's business, and stays. */
@@ -87,7 +87,7 @@ revive_condition(_Atomic uint64_t *payload, uint8_t *body)
     /* relaxed: as above. */
     uint32_t kind = atomic_load_explicit(&condition->lock_kind, memory_order_relaxed);
     memset(body, 0, IPS_STABLE_BODY);
-    atomic_store_explicit(&condition->lock_kind, kind, memory_order_relaxed); /* as above */
+    atomic_store_explicit(&condition->lock_kind, kind, memory_order_relaxed); /* relaxed: as above */
     revive_lock(payload, true);
 }
 

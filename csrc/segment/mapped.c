@@ -344,28 +344,35 @@ make_new(const ips_mapped_spec *spec)
     return status;
 }
 
+/* The file, made where the mode says so. */
 static int
-open_once(ips_space *space, const ips_mapped_spec *spec, int64_t deadline, ips_segment **out,
+provide(ips_mapped_spec *spec, int64_t deadline, int *fd, bool *created)
+{
+    int status = IPS_ENOENT;
+    if (spec->mode == IPS_OPEN_OR_CREATE || spec->mode == IPS_OPEN_ONLY) {
+        status = open_locked(spec->path, deadline, fd);
+    }
+    if (status != IPS_ENOENT || spec->mode == IPS_OPEN_ONLY) {
+        return status;
+    }
+    status = make_new(spec);
+    if (status == 0) {
+        *created = true;
+        spec->mode = IPS_OPEN_ONLY;
+    } else if (status == IPS_EEXIST && spec->mode == IPS_OPEN_OR_CREATE) {
+        return IPS_EAGAIN; /* somebody was faster: open theirs */
+    } else {
+        return about(status, spec->path);
+    }
+    return open_locked(spec->path, deadline, fd);
+}
+
+static int
+open_once(ips_space *space, ips_mapped_spec *spec, int64_t deadline, ips_segment **out,
           bool *created)
 {
     int fd;
-    bool open_it = spec->mode == IPS_OPEN_OR_CREATE || spec->mode == IPS_OPEN_ONLY;
-    *created = false;
-    if (!open_it) {
-        int made = make_new(spec);
-        if (made < 0) {
-            return made == IPS_EEXIST ? about(made, spec->path) : made;
-        }
-        *created = true;
-    }
-    int status = open_locked(spec->path, deadline, &fd);
-    if (status == IPS_ENOENT && spec->mode == IPS_OPEN_OR_CREATE) {
-        status = make_new(spec);
-        *created = status == 0;
-        status = status < 0 && status != IPS_EEXIST ? status
-                                                    : open_locked(spec->path, deadline, &fd);
-        status = status == IPS_ENOENT ? IPS_EAGAIN : status; /* removed at once */
-    }
+    int status = provide(spec, deadline, &fd, created);
     if (status < 0) {
         return status;
     }
@@ -381,7 +388,7 @@ open_once(ips_space *space, const ips_mapped_spec *spec, int64_t deadline, ips_s
 }
 
 int
-ips_mapped_open(ips_space *space, const ips_mapped_spec *spec, int64_t deadline,
+ips_mapped_open(ips_space *space, ips_mapped_spec *spec, int64_t deadline,
                 ips_segment **out, bool *created)
 {
     int status = spec->name == NULL ? IPS_OK : ips_name_check(spec->name, strlen(spec->name));
@@ -392,6 +399,7 @@ ips_mapped_open(ips_space *space, const ips_mapped_spec *spec, int64_t deadline,
     if (status < 0) {
         return status;
     }
+    *created = false;
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         status = open_once(space, spec, deadline, out, created);
         if (status != IPS_EAGAIN) {

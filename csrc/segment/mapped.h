@@ -36,14 +36,14 @@ typedef void (*ips_revive)(uint32_t type, _Atomic uint64_t *payload, uint8_t *bo
 typedef struct {
     const char *path; /* absolute */
     const char *name; /* of the live memory; NULL: one that follows from the file */
-    ips_open_mode mode;
+    ips_open_mode mode; /* becomes OPEN_ONLY once the file is made: for who tries again */
     uint64_t size, max_size; /* of a new one */
     ips_revive revive;
 } ips_mapped_spec;
 
 /* IPS_EMISMATCH, IPS_EFORMAT, IPS_ECORRUPT, IPS_EACCESS, IPS_EINUSE name the
  * file.  Waits for whoever is opening or flushing it: IPS_ETIMEOUT. */
-IPS_MUST_CHECK int ips_mapped_open(ips_space *space, const ips_mapped_spec *spec,
+IPS_MUST_CHECK int ips_mapped_open(ips_space *space, ips_mapped_spec *spec,
     int64_t deadline, ips_segment **out, bool *created);
 
 /* Bring the state of now to the disk; *written: bytes, 0 where the file has it
