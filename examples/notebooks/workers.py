@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the notebooks' workers run: a module, because spawned processes import it."""
 
 import os
