@@ -149,15 +149,6 @@ arm_lock(void *words, ips_space *space, bool thorough)
     return ips_lock_arm((ips_lock_shm *)words, space, thorough) ? READY : 0;
 }
 
-/* A permit to be had, also of a dead member's.  Where the lock is in the way,
- * its release is waited for instead. */
-static int64_t
-arm_semaphore(ips_semaphore *semaphore, bool thorough)
-{
-    return ips_semaphore_arm(semaphore, thorough)
-        ? arm_lock(&semaphore->shm->lock, semaphore->space, thorough) : 0;
-}
-
 /* The notification of one seat, or the lock that the condition has with it. */
 static int64_t
 arm_condition(const ips_aio_object *object, long what, int64_t ticket, bool thorough)
@@ -222,7 +213,8 @@ arm(const ips_aio_object *object, long what, int64_t since, bool thorough)
 {
     switch (object->kind) {
     case IPS_AIO_SEMAPHORE:
-        return arm_semaphore(&((ips_semaphore_object *)object->cell)->semaphore, thorough);
+        return ips_semaphore_arm(&((ips_semaphore_object *)object->cell)->semaphore, thorough)
+            ? READY : 0;
     case IPS_AIO_CONDITION:
         return arm_condition(object, what, since, thorough);
     case IPS_AIO_BARRIER:

@@ -142,14 +142,14 @@ static int
 take_permit(ips_semaphore *semaphore)
 {
     ips_owner me = ips_space_self(semaphore->space);
-    int status = me == IPS_NOBODY ? IPS_EAGAIN : ips_semaphore_quick(semaphore, me);
-    ips_owner owner = ips_lock_owner(&semaphore->shm->lock);
-    if (status != IPS_EAGAIN || owner == IPS_NOBODY
-        || ips_member_lives(semaphore->space, owner, false)) {
-        return status;
+    int status = me == IPS_NOBODY ? ips_last_note()->status : ips_semaphore_quick(semaphore, me);
+    if (status == IPS_EAGAIN) { /* the first use here, or the lock is in the way */
+        Py_BEGIN_ALLOW_THREADS
+        status = ips_semaphore_try(semaphore, false);
+        Py_END_ALLOW_THREADS
+        status = status == IPS_OK ? 1 : status;
     }
-    status = ips_semaphore_try(semaphore, false);
-    return status == IPS_OK ? 1 : status;
+    return status;
 }
 
 PyDoc_STRVAR(permit_doc, "async_semaphore_take(semaphore, /)\n--\n\n"

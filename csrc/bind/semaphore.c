@@ -67,7 +67,7 @@ value_of(PyObject *given, int64_t *value)
         return -1;
     }
     if (overflow > 0 || *value > IPS_SEMAPHORE_MAX) {
-        PyErr_SetString(PyExc_OverflowError, "semaphore initial value must be at most 2**62");
+        PyErr_SetString(PyExc_OverflowError, "semaphore initial value must be at most 2**48");
         return -1;
     }
     return 0;

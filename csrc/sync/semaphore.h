@@ -11,11 +11,12 @@
  * words of the cell (segment/cells.h): initial value, flags; constant.
  *
  * ips_semaphore_shm, the body:
- *   0    lock     8  guards all but `freed`; sync/lock.h
+ *   0    word     8  value and lock, see below
  *   8    extra    8  permits released that nobody had claimed, modulo 2^64
- *   16   claims   8  sum of the seats' counts: value = initial + extra - claims
- *   24   serial   8  last `since` given out
- *   32   used     4  seats that were ever used
+ *   16   serial   8  last `since` given out
+ *   24   seating  8  lock word: held by whoever gives a seat an owner, sets
+ *                    right what the dead left, or has no seat; sync/lock.h
+ *   32   used     4  seats [0, used) have had an owner; only grows
  *   36   freed    4  event count: a permit came free
  *   40   armed    4  1: the entry below counts
  *   44   seat     4  entry: this seat becomes free
@@ -24,21 +25,45 @@
  *   64   seats    32 each, as many as the body has room for
  *
  * ips_semaphore_seat_shm
- *   0    owner    8  a member, where count is not 0
- *   8    count    8  of its claims; another seat may have more of them
+ *   0    owner    8  a member, 0: nobody's.  It keeps its seat while it lives
+ *   8    count    8  its claims
  *   16   since    8  a serial: when it got the first of them
  *   24   reserved 8
  *
- * Who writes: the lock's holder (but where the flag says that nobody's claims
- * are kept: then anyone changes `extra`, by compare-and-swap).  A state of two words is avoided where it is
- * hot: taking a permit and giving it back change one word that is the truth,
- * the seat's `count` (with owner, since and used stored before it becomes 1);
- * `claims` follows, and whoever finds the lock abandoned adds the seats up
- * anew.  A release without claims changes `extra` alone.  Clearing a seat of
- * the dead may have to change both: through the entry, which is written aside,
- * armed, carried out and disarmed; both values stand alone, so whoever finds
- * it armed carries it out again.  The words are looked at without the lock
- * too, as hints; whoever acts on them looks again under it.
+ * The word
+ *   bits 0-13   its lock: 0 free; n: held by the owner of seat n - 1; all ones:
+ *               held by whoever holds `seating`
+ *   bits 14-63  value - initial, signed
+ *
+ * Where claims are kept, value = initial + extra - sum of the seats' counts:
+ * these are the truth, and the word says what comes of them.  extra, serial,
+ * armed, the entry, count and since are written under the word's lock, owner and
+ * used under `seating`.  The lock is taken by one compare-and-swap of a free
+ * word and left by a plain release store of the whole word, as nobody else
+ * changes a word that is locked.  So taking a permit is
+ *
+ *     word: {v, free} -> {v, mine};  count + 1;  word = {v - 1, free}
+ *
+ * and giving one back, which has to be seen before the look at who sleeps,
+ *
+ *     word: {v, free} -> {v + 1, mine};  count - 1;  word = {v + 1, free}
+ *
+ * with one locked instruction each.  Whoever is killed in between leaves the
+ * word locked, with an owner in its seat that can be proven dead; then who wants
+ * it takes `seating`, without which no seat changes hands, makes sure that the
+ * word is still the dead one's, adds up the truth, and leaves a free word.  That
+ * may be done any number of times.  Order of the locks: seating, word.
+ *
+ * Nobody is told when the word's lock comes free (the store that frees it is
+ * no fence): it is held for a few stores, and who finds one that was preempted
+ * there looks again and again, in naps of 50 us doubling to 10 ms.
+ *
+ * Clearing a seat of the dead may have to change count and extra: through the
+ * entry, which is written aside, armed, carried out and disarmed; both values
+ * stand alone, so whoever finds it armed carries it out again.
+ *
+ * Where the flag says that nobody's claims are kept, the value is the word
+ * alone, changed by compare-and-swap, never locked.
  *
  * Death: a holder of claims is missed by those who wait (they watch it), by a
  * try in vain, or by who finds no free seat.  A releaser killed between its
@@ -56,8 +81,13 @@
 #include "sync/lock.h"
 #include "sync/wide.h"
 
-#define IPS_SEMAPHORE_MAX (INT64_C(1) << 62)  /* of the value */
+#define IPS_SEMAPHORE_MAX (INT64_C(1) << 48)  /* of the value */
 #define IPS_SEMAPHORE_UNOWNED UINT64_C(1)     /* flag: nobody's claims are kept */
+
+#define IPS_SEMAPHORE_LOCK_BITS 14
+#define IPS_SEMAPHORE_ONE (UINT64_C(1) << IPS_SEMAPHORE_LOCK_BITS) /* a permit */
+#define IPS_SEMAPHORE_LOCK (IPS_SEMAPHORE_ONE - 1)
+#define IPS_SEMAPHORE_OTHER IPS_SEMAPHORE_LOCK /* the lock, held with `seating` */
 
 typedef struct {
     _Atomic uint64_t owner;
@@ -67,10 +97,10 @@ typedef struct {
 } ips_semaphore_seat_shm;
 
 typedef struct {
-    ips_lock_shm lock;
+    _Atomic uint64_t word;
     _Atomic uint64_t extra;
-    _Atomic uint64_t claims;
     uint64_t serial;
+    ips_lock_shm seating;
     _Atomic uint32_t used;
     ips_eventcount_shm freed;
     _Atomic uint32_t armed;
@@ -86,6 +116,8 @@ _Static_assert(sizeof(ips_semaphore_seat_shm) == 32, "byte map above");
 _Static_assert(offsetof(ips_semaphore_shm, used) == 32, "byte map above");
 _Static_assert(offsetof(ips_semaphore_shm, after) == 48, "byte map above");
 _Static_assert(sizeof(ips_semaphore_shm) == 64, "byte map above");
+_Static_assert(IPS_WIDE_SIZE / sizeof(ips_semaphore_seat_shm) < IPS_SEMAPHORE_OTHER,
+               "any seat can be named in the word");
 
 /* A handle, private to the process; the cell it was opened on stays. */
 typedef struct {
@@ -94,7 +126,8 @@ typedef struct {
     ips_space *space;
     int64_t initial;
     bool bounded, owned;
-    _Atomic uint32_t hint; /* the seat this handle used last */
+    uint32_t mine;          /* the member's seat, while `owner` is the member */
+    _Atomic uint64_t owner;
 } ips_semaphore;
 
 /* `words` are those of the cell; IPS_ECORRUPT, noted, where they make no
@@ -105,16 +138,15 @@ IPS_MUST_CHECK int ips_semaphore_open(ips_semaphore *semaphore, const _Atomic ui
 static inline int64_t
 ips_semaphore_value(const ips_semaphore *semaphore)
 {
-    /* relaxed: news; whoever takes a permit looks again under the lock.
-     * Unsigned, since damaged bytes may overflow. */
+    /* acquire: the seats show at least the claims of this value; pairs with the
+     * release stores of a free word.  Unsigned, since damaged bytes may overflow. */
+    uint64_t word = atomic_load_explicit(&semaphore->shm->word, memory_order_acquire);
     return (int64_t)((uint64_t)semaphore->initial +
-                     atomic_load_explicit(&semaphore->shm->extra, memory_order_relaxed) -
-                     atomic_load_explicit(&semaphore->shm->claims, memory_order_relaxed));
+                     (uint64_t)((int64_t)word >> IPS_SEMAPHORE_LOCK_BITS));
 }
 
-/* A permit, if the lock is free at once: 1 taken, 0 no permit is free,
- * IPS_EAGAIN where the lock was not.  No system call but to give a new seat
- * memory.  IPS_ENOSPACE where no seat is left, IPS_ECORRUPT. */
+/* A permit at once: 1 taken, 0 no permit is free, IPS_EAGAIN where the lock was
+ * not, or this handle knows no seat of the member's yet.  No system call. */
 IPS_MUST_CHECK int ips_semaphore_quick(ips_semaphore *semaphore, ips_owner me);
 
 /* The same, waiting for the lock at most a tenth of a second, and taking back
@@ -130,8 +162,8 @@ IPS_MUST_CHECK int ips_semaphore_acquire(ips_semaphore *semaphore, int64_t deadl
 bool ips_semaphore_arm(ips_semaphore *semaphore, bool thorough);
 
 /* Give n >= 1 permits back: 1, or 0 where that is more than there may be.
- * With the deadline IPS_AT_ONCE, IPS_EAGAIN where the lock is not free; else
- * it waits for the lock: IPS_ETIMEOUT, IPS_EINTR.
+ * With the deadline IPS_AT_ONCE, IPS_EAGAIN as in ips_semaphore_quick; else it
+ * waits for the lock: IPS_ETIMEOUT, IPS_EINTR.
  *
  * Killed meanwhile, it has given back all, or some of them; its claims that it
  * had not given up are taken back as from any dead member. */
@@ -152,13 +184,6 @@ ips_semaphore_look(const ips_semaphore_seat_shm *seat, uint64_t *count)
 /* Call `visit` for each member with claims; a picture that may be torn. */
 IPS_MUST_CHECK int ips_semaphore_each_claim(ips_semaphore *semaphore,
     int (*visit)(ips_owner owner, uint64_t claims, void *context), void *context);
-
-/* For sync/semaphore_check.c: the lock, with what a dead holder had begun set
- * right; how many seats may be looked at; IPS_ECORRUPT, naming it. */
-IPS_MUST_CHECK int ips_semaphore_enter(ips_semaphore *semaphore, ips_owner me, int64_t deadline);
-void ips_semaphore_leave(ips_semaphore *semaphore);
-IPS_MUST_CHECK int ips_semaphore_used(const ips_semaphore *semaphore, uint32_t *out);
-int ips_semaphore_damaged(const ips_semaphore *semaphore, const char *what);
 
 /* Invariants, one line per problem; IPS_ECORRUPT if there were any. */
 IPS_MUST_CHECK int ips_semaphore_check(ips_semaphore *semaphore, int64_t deadline,

@@ -100,6 +100,16 @@ is_at(const actor *who, const void *at)
     return found && (who->state == ACTOR_PARKED || who->state == ACTOR_READY);
 }
 
+bool
+model_parks_on(const void *word)
+{
+    bool found = false;
+    for (int i = 0; i < model_now_playing->actors; i++) {
+        found = found || (model_actors[i].state == ACTOR_PARKED && is_at(&model_actors[i], word));
+    }
+    return found;
+}
+
 static int
 wake(const void *at, int count)
 {

@@ -68,6 +68,8 @@ int model_deaths(void);
 /* What a killed actor was about to do: the name of the operation. */
 const char *model_last_words(int actor);
 int64_t model_time(void);
+/* Does somebody park on this word? */
+bool model_parks_on(const void *word);
 
 #define model_check(condition, ...)     \
     do {                                \

@@ -72,7 +72,8 @@ died_counting(int who)
 static bool
 may_need_bound(void)
 {
-    return excused;
+    /* Whoever finds the word locked naps on it, and nobody wakes it. */
+    return excused || model_parks_on(&handles[0].shm->word);
 }
 
 static void
@@ -104,6 +105,14 @@ use(int me)
 {
     take(me);
     give(me);
+}
+
+/* The second time, everybody knows its seat: one swap each way. */
+static void
+use_twice(int me)
+{
+    use(me);
+    use(me);
 }
 
 /* B takes two, so that its death gives back two. */
@@ -218,6 +227,9 @@ const model_scene model_scenes[] = {
           .bounds = {1, 1, 0, 0, 0, 0}, .immortal = 5),
     GUARD("two permits, one takes both, one killed", 2, prepare_two, use_two,
           .bounds = {1, 1, 0, 0, 0, 0}),
+    GUARD("one permit, two users, twice", 2, prepare_one, use_twice, .bounds = {2, 0, 1, 0, 0, 0}),
+    GUARD("one permit, two users, twice, one killed", 2, prepare_one, use_twice,
+          .bounds = {1, 1, 0, 0, 0, 0}, .immortal = 1),
     GUARD("two permits, three users", 3, prepare_two, use, .bounds = {1, 0, 0, 0, 0, 0}),
     GUARD("one gives up", 3, prepare_one, use_in_time, .bounds = {0, 0, 0, 1, 0, 0}),
     {.name = "semaphore: as a counter", .actors = 3, .prepare = prepare_none, .act = count,
