@@ -360,6 +360,12 @@ def test_sequences_and_views_are_timed():
         assert 1e-7 < measured(shared.Views(kind, 4096, 3, CPUS)) < 1
 
 
+@pytest.mark.parametrize("what", ["read", "write"])
+def test_a_record_s_field_is_timed(what):
+    for kind in records.KINDS[:2]:
+        assert 1e-9 < measured(records.Access(kind, what, 1000, CPUS)) < 1e-3
+
+
 def test_a_rival_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(suites, "find_spec", lambda name: None)
     run = suites.Run(suites.Settings(rivals=True))
