@@ -29,6 +29,7 @@ from ipcsys.bench import (
     maps,
     messages,
     noise,
+    records,
     rivals,
     roundtrips,
     sequences,
