@@ -425,17 +425,23 @@ unpack_all(ips_sequence *self, const ips_snapshot *snapshot)
     return list;
 }
 
+int
+ips_sequence_snapshot(ips_sequence *self, ips_span span, ips_snapshot *out)
+{
+    operation job = {.self = self, .span = span, .out = out};
+    if (ips_container_check(&self->base) < 0) {
+        return -1;
+    }
+    int status = self->format != NULL ? ips_flat_snapshot(&self->flat, span, out)
+                                      : ips_deque_snapshot(&self->deque, span, out);
+    return settle(self, status, act_list, &job);
+}
+
 PyObject *
 ips_sequence_list(ips_sequence *self, ips_span span, uint64_t *version)
 {
     ips_snapshot snapshot = {0};
-    operation job = {.self = self, .span = span, .out = &snapshot};
-    if (ips_container_check(&self->base) < 0) {
-        return NULL;
-    }
-    int status = self->format != NULL ? ips_flat_snapshot(&self->flat, span, &snapshot)
-                                      : ips_deque_snapshot(&self->deque, span, &snapshot);
-    status = settle(self, status, act_list, &job);
+    int status = ips_sequence_snapshot(self, span, &snapshot);
     PyObject *list = status < 0 ? NULL : unpack_all(self, &snapshot);
     if (version != NULL) {
         *version = snapshot.version;

@@ -27,6 +27,8 @@ int ips_sequence_encode_all(ips_state *state, const ips_item_format *format, PyO
 
 /* --- reading */
 
+/* The records or items of a part, of one moment; 0 or -1. */
+int ips_sequence_snapshot(ips_sequence *self, ips_span span, ips_snapshot *out);
 /* A new list of a part; *version (unless NULL) for the changes below. */
 PyObject *ips_sequence_list(ips_sequence *self, ips_span span, uint64_t *version);
 PyObject *ips_sequence_get(ips_sequence *self, int64_t index);

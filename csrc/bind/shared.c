@@ -38,7 +38,7 @@ static int
 destroy_flat(ips_segment *segment, const ips_entry *entry)
 {
     ips_flat flat;
-    int status = ips_flat_open(segment, entry->offset, entry->generation, &flat);
+    int status = ips_flat_open(segment, entry->type, entry->offset, entry->generation, &flat);
     return status < 0 ? status : ips_flat_destroy(&flat);
 }
 
@@ -66,6 +66,9 @@ static const ips_shared_type shared_types[] = {
     {IPS_TYPE_DEQUE, offsetof(ips_state, deque_type), destroy_deque},
     {IPS_TYPE_VECTOR, offsetof(ips_state, vector_type), destroy_deque},
     {IPS_TYPE_TYPED_VECTOR, offsetof(ips_state, vector_type), destroy_flat},
+    {IPS_TYPE_CELL, offsetof(ips_state, cell_type), destroy_flat},
+    {IPS_TYPE_STRING, offsetof(ips_state, string_type), destroy_flat},
+    {IPS_TYPE_BYTES, offsetof(ips_state, bytes_type), destroy_flat},
     {IPS_TYPE_RECORD, offsetof(ips_state, record_type), destroy_record},
 };
 

@@ -244,7 +244,7 @@ create(ips_segment *segment, void *context, ips_offset *root)
 {
     const beginning *start = context;
     return start->format != NULL
-        ? ips_flat_create(segment, start->format->size, start->format->code, root)
+        ? ips_flat_create(segment, IPS_TYPE_TYPED_VECTOR, start->format->size, start->format->code, root)
         : ips_deque_create(segment, IPS_TYPE_VECTOR, IPS_UNBOUNDED, root);
 }
 
@@ -255,7 +255,7 @@ fill(ips_segment *segment, ips_offset root, uint64_t generation, void *context)
     ips_deque deque;
     ips_flat flat;
     int status = start->format != NULL
-        ? ips_flat_open(segment, root, generation, &flat)
+        ? ips_flat_open(segment, IPS_TYPE_TYPED_VECTOR, root, generation, &flat)
         : ips_deque_open(segment, IPS_TYPE_VECTOR, root, generation, &deque);
     if (status < 0) {
         return status;
@@ -278,7 +278,8 @@ open_row(ips_sequence *self)
     int status;
     if (home->type == IPS_TYPE_TYPED_VECTOR) {
         self->base.handle = &self->flat;
-        status = ips_flat_open(home->segment, home->root, home->generation, &self->flat);
+        status = ips_flat_open(home->segment, home->type, home->root, home->generation,
+            &self->flat);
         self->format = status < 0 ? NULL : ips_item_format_of(self->flat.code);
         if (status == 0 && (self->format == NULL || self->format->size != self->flat.size)) {
             status = ips_fail(IPS_ECORRUPT, "a SharedVector of an unknown typecode");

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "data/flat.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/atomics.h"
 #include "base/checked.h"
-#include "data/report.h"
+#include "data/flat_shape.h"
 
 /* relaxed: a reader validates the vector's version, a writer holds the
  * segment's lock. */
@@ -15,36 +13,22 @@
 #define OPTIMISM 16    /* lock-free tries before a reader gives up */
 #define LEAST_BYTES 64u
 
-/* What a transaction changes of the root, in the root's order. */
-typedef struct {
-    uint64_t items, length;
-} shape;
-
-_Static_assert(sizeof(shape) == offsetof(ips_flat_shm, format) - offsetof(ips_flat_shm, items),
-    "written to the root in one piece");
-
-/* The items' block, checked: all of its capacity is backed. */
-typedef struct {
-    uint8_t *bytes;
-    uint64_t capacity;
-} items;
-
-static int
-corrupt(const ips_flat *flat, const char *what)
+int
+ips_flat_corrupt(const ips_flat *flat, const char *what)
 {
-    return ips_fail(IPS_ECORRUPT, "SharedVector at offset %llu: %s",
+    return ips_fail(IPS_ECORRUPT, "%s at offset %llu: %s", ips_type_name(flat->type),
         (unsigned long long)flat->offset, what);
 }
 
-static shape
-shape_of(const ips_flat *flat)
+ips_flat_shape
+ips_flat_shape_of(const ips_flat *flat)
 {
-    return (shape){LOAD(flat->shm->items), LOAD(flat->shm->length)};
+    return (ips_flat_shape){LOAD(flat->shm->items), LOAD(flat->shm->length)};
 }
 
 /* False where block and length do not fit together. */
-static bool
-open_items(const ips_flat *flat, const shape *now, items *out)
+bool
+ips_flat_open_items(const ips_flat *flat, const ips_flat_shape *now, ips_flat_items *out)
 {
     ips_flat_items_shm *shm = now->items % 16 != 0 || now->items == 0
         ? NULL : ips_segment_at(flat->segment, now->items, sizeof *shm);
@@ -56,22 +40,6 @@ open_items(const ips_flat *flat, const shape *now, items *out)
     return ips_count_possible(flat->segment, out->capacity) && now->length <= out->capacity &&
            ips_segment_at(flat->segment, now->items,
                sizeof *shm + ips_align_up(out->capacity * flat->size, 8)) != NULL;
-}
-
-int
-ips_flat_open(ips_segment *segment, ips_offset offset, uint64_t generation, ips_flat *out)
-{
-    ips_root_shm *root = ips_root_at(segment, offset, IPS_TYPE_TYPED_VECTOR,
-        sizeof(ips_flat_shm));
-    uint64_t format = root == NULL ? 0 : LOAD(((ips_flat_shm *)(void *)root)->format);
-    unsigned size = (unsigned)(format & 0xff);
-    if (!ips_is_power_of_two(size) || size > 8) {
-        return ips_fail(IPS_ECORRUPT, "no SharedVector at offset %llu",
-            (unsigned long long)offset);
-    }
-    *out = (ips_flat){segment, (ips_flat_shm *)(void *)root, offset, generation, size,
-        (char)(format >> 8 & 0x7f)};
-    return 0;
 }
 
 /* --- reading, with the lock or without */
@@ -98,11 +66,11 @@ copy_items(uint8_t *to, const uint8_t *from, uint64_t size)
 static int
 find_all(const ips_flat *flat, ips_span span, ips_snapshot *out)
 {
-    const shape now = shape_of(flat);
-    items at;
+    const ips_flat_shape now = ips_flat_shape_of(flat);
+    ips_flat_items at;
     out->size = 0;
     out->records = 0;
-    if (!open_items(flat, &now, &at)) {
+    if (!ips_flat_open_items(flat, &now, &at)) {
         return BROKEN;
     }
     const ips_picked picked = ips_span_resolve(span, now.length);
@@ -125,13 +93,13 @@ find_all(const ips_flat *flat, ips_span span, ips_snapshot *out)
 static int
 find(const ips_flat *flat, int64_t index, uint64_t *item)
 {
-    const shape now = shape_of(flat);
-    items at;
+    const ips_flat_shape now = ips_flat_shape_of(flat);
+    ips_flat_items at;
     uint64_t place;
     if (!ips_row_index(index, now.length, &place)) {
         return RANGE;
     }
-    if (!open_items(flat, &now, &at)) {
+    if (!ips_flat_open_items(flat, &now, &at)) {
         return BROKEN;
     }
     *item = 0;
@@ -143,7 +111,7 @@ static int
 outcome(const ips_flat *flat, int found)
 {
     if (found == BROKEN) {
-        return corrupt(flat, "its items do not fit it");
+        return ips_flat_corrupt(flat, "its items do not fit it");
     }
     return found == RANGE ? IPS_ROW_RANGE : found;
 }
@@ -160,7 +128,7 @@ verdict(const ips_flat *flat, uint64_t seen)
     if (ips_root_lives(&flat->shm->root, flat->generation)) {
         return 0;
     }
-    return lives ? 1 : ips_root_gone(IPS_TYPE_TYPED_VECTOR);
+    return lives ? 1 : ips_root_gone(flat->type);
 }
 
 /* 0: an even version in *seen.  1: look again.  IPS_ROW_BUSY where waiting is
@@ -226,7 +194,7 @@ ips_flat_length(const ips_flat *flat, uint64_t *out)
             now = verdict(flat, seen);
         }
         if (now == 0 && !ips_count_possible(flat->segment, *out)) {
-            return corrupt(flat, "its length cannot be");
+            return ips_flat_corrupt(flat, "its length cannot be");
         }
         if (now != 1) {
             return now;
@@ -237,17 +205,17 @@ ips_flat_length(const ips_flat *flat, uint64_t *out)
 
 /* --- inside a transaction */
 
-static int
-alive(const ips_flat *flat)
+int
+ips_flat_alive(const ips_flat *flat)
 {
     return ips_root_lives(&flat->shm->root, flat->generation)
-        ? 0 : ips_root_gone(IPS_TYPE_TYPED_VECTOR);
+        ? 0 : ips_root_gone(flat->type);
 }
 
 int
 ips_flat_snapshot_locked(const ips_flat *flat, ips_span span, ips_snapshot *out)
 {
-    int status = alive(flat);
+    int status = ips_flat_alive(flat);
     out->version = LOAD(flat->shm->root.version);
     return status < 0 ? status : outcome(flat, find_all(flat, span, out));
 }
@@ -255,7 +223,7 @@ ips_flat_snapshot_locked(const ips_flat *flat, ips_span span, ips_snapshot *out)
 int
 ips_flat_get_locked(const ips_flat *flat, int64_t index, uint64_t *item)
 {
-    int status = alive(flat);
+    int status = ips_flat_alive(flat);
     return status < 0 ? status : outcome(flat, find(flat, index, item));
 }
 
@@ -263,33 +231,33 @@ int
 ips_flat_length_locked(const ips_flat *flat, uint64_t *out)
 {
     *out = LOAD(flat->shm->length);
-    int status = alive(flat);
+    int status = ips_flat_alive(flat);
     return status == 0 && !ips_count_possible(flat->segment, *out)
-        ? corrupt(flat, "its length cannot be") : status;
+        ? ips_flat_corrupt(flat, "its length cannot be") : status;
 }
 
 /* The vector to change: alive, its version raised, its items open. */
 static int
-begin_changing(const ips_flat *flat, shape *now, items *at)
+begin_changing(const ips_flat *flat, ips_flat_shape *now, ips_flat_items *at)
 {
-    int status = alive(flat);
-    *now = shape_of(flat);
-    if (status == 0 && !open_items(flat, now, at)) {
-        status = corrupt(flat, "its items do not fit it");
+    int status = ips_flat_alive(flat);
+    *now = ips_flat_shape_of(flat);
+    if (status == 0 && !ips_flat_open_items(flat, now, at)) {
+        status = ips_flat_corrupt(flat, "its items do not fit it");
     }
     return status < 0 ? status : ips_tx_touch(flat->segment, flat->offset);
 }
 
 static int
-store_shape(const ips_flat *flat, const shape *now)
+store_shape(const ips_flat *flat, const ips_flat_shape *now)
 {
     return ips_tx_write(flat->segment, flat->offset + offsetof(ips_flat_shm, items), now,
         sizeof *now);
 }
 
 /* A block that nobody else knows, with place for `count` items and more. */
-static int
-make_items(ips_segment *segment, unsigned size, uint64_t count, ips_offset *out, uint8_t **bytes)
+int
+ips_flat_make_items(ips_segment *segment, unsigned size, uint64_t count, ips_offset *out, uint8_t **bytes)
 {
     uint64_t room = ips_align_up((count + count / 2) * size, 16);
     room = room < LEAST_BYTES ? LEAST_BYTES : room;
@@ -314,7 +282,7 @@ typedef struct {
 
 /* Through the journal, from the first changed word to the end of what moves. */
 static int
-change_in_place(const ips_flat *flat, const cut *at, const shape *now, const items *old)
+change_in_place(const ips_flat *flat, const cut *at, const ips_flat_shape *now, const ips_flat_items *old)
 {
     const uint64_t start = at->index * flat->size;
     const uint64_t skipped = start % 8;
@@ -341,14 +309,14 @@ change_in_place(const ips_flat *flat, const cut *at, const shape *now, const ite
 }
 
 static int
-change_anew(const ips_flat *flat, const cut *at, shape *now, const items *old)
+change_anew(const ips_flat *flat, const cut *at, ips_flat_shape *now, const ips_flat_items *old)
 {
     const uint64_t start = at->index * flat->size;
     const uint64_t after = (at->index + at->removed) * flat->size;
     const uint64_t added = at->added * flat->size;
     const ips_offset before = now->items;
     uint8_t *bytes;
-    int status = make_items(flat->segment, flat->size, now->length - at->removed + at->added,
+    int status = ips_flat_make_items(flat->segment, flat->size, now->length - at->removed + at->added,
         &now->items, &bytes);
     if (status < 0) {
         return status;
@@ -364,14 +332,14 @@ change_anew(const ips_flat *flat, const cut *at, shape *now, const items *old)
 
 /* Is the block large enough, and not much too large? */
 static bool
-suits(const ips_flat *flat, uint64_t length, const items *at)
+suits(const ips_flat *flat, uint64_t length, const ips_flat_items *at)
 {
     return length <= at->capacity &&
            (length >= at->capacity / 8 || at->capacity * flat->size <= 4 * LEAST_BYTES);
 }
 
 static int
-replace(const ips_flat *flat, const cut *at, shape *now, const items *old)
+replace(const ips_flat *flat, const cut *at, ips_flat_shape *now, const ips_flat_items *old)
 {
     const uint64_t length = now->length - at->removed + at->added;
     const uint64_t changed = at->added == at->removed ? at->added : length - at->index;
@@ -386,8 +354,8 @@ replace(const ips_flat *flat, const cut *at, shape *now, const items *old)
 int
 ips_flat_append(const ips_flat *flat, uint64_t item)
 {
-    shape now;
-    items old;
+    ips_flat_shape now;
+    ips_flat_items old;
     int status = begin_changing(flat, &now, &old);
     const cut at = {now.length, 0, 1, (const uint8_t *)&item};
     return status < 0 ? status : replace(flat, &at, &now, &old);
@@ -396,8 +364,8 @@ ips_flat_append(const ips_flat *flat, uint64_t item)
 int
 ips_flat_set(const ips_flat *flat, int64_t index, uint64_t item)
 {
-    shape now;
-    items old;
+    ips_flat_shape now;
+    ips_flat_items old;
     int status = begin_changing(flat, &now, &old);
     cut at = {0, 1, 1, (const uint8_t *)&item};
     if (status == 0 && !ips_row_index(index, now.length, &at.index)) {
@@ -409,8 +377,8 @@ ips_flat_set(const ips_flat *flat, int64_t index, uint64_t item)
 int
 ips_flat_splice(const ips_flat *flat, ips_span span, const ips_snapshot *added)
 {
-    shape now;
-    items old;
+    ips_flat_shape now;
+    ips_flat_items old;
     int status = begin_changing(flat, &now, &old);
     const ips_picked picked = ips_span_resolve(span, now.length);
     const cut at = {picked.first, picked.count, added->records, added->bytes};
@@ -420,8 +388,8 @@ ips_flat_splice(const ips_flat *flat, ips_span span, const ips_snapshot *added)
 int
 ips_flat_assign(const ips_flat *flat, ips_span span, const ips_snapshot *added, uint64_t *count)
 {
-    shape now;
-    items old;
+    ips_flat_shape now;
+    ips_flat_items old;
     int status = begin_changing(flat, &now, &old);
     const ips_picked picked = ips_span_resolve(span, now.length);
     *count = picked.count;
@@ -438,12 +406,12 @@ ips_flat_assign(const ips_flat *flat, ips_span span, const ips_snapshot *added, 
 
 /* What is between the picked items, into a new block. */
 static int
-keep_others(const ips_flat *flat, const ips_picked *picked, shape *now, const items *old)
+keep_others(const ips_flat *flat, const ips_picked *picked, ips_flat_shape *now, const ips_flat_items *old)
 {
     const uint64_t size = flat->size;
     const ips_offset before = now->items;
     uint8_t *to;
-    int status = make_items(flat->segment, flat->size, now->length - picked->count, &now->items,
+    int status = ips_flat_make_items(flat->segment, flat->size, now->length - picked->count, &now->items,
         &to);
     if (status < 0) {
         return status;
@@ -465,8 +433,8 @@ keep_others(const ips_flat *flat, const ips_picked *picked, shape *now, const it
 int
 ips_flat_erase(const ips_flat *flat, ips_span span)
 {
-    shape now;
-    items old;
+    ips_flat_shape now;
+    ips_flat_items old;
     int status = begin_changing(flat, &now, &old);
     const ips_picked picked = ips_picked_upwards(ips_span_resolve(span, now.length));
     const cut at = {picked.first, picked.count, 0, NULL};
@@ -487,8 +455,8 @@ is_as_seen(const ips_flat *flat, uint64_t expected)
 int
 ips_flat_take(const ips_flat *flat, int64_t index, uint64_t expected, uint64_t *item)
 {
-    shape now;
-    items old;
+    ips_flat_shape now;
+    ips_flat_items old;
     if (!is_as_seen(flat, expected)) {
         return IPS_ROW_CHANGED;
     }
@@ -506,8 +474,8 @@ ips_flat_take(const ips_flat *flat, int64_t index, uint64_t expected, uint64_t *
 int
 ips_flat_reorder(const ips_flat *flat, const uint64_t *order, uint64_t length, uint64_t expected)
 {
-    shape now;
-    items old;
+    ips_flat_shape now;
+    ips_flat_items old;
     uint8_t *bytes;
     if (!is_as_seen(flat, expected)) {
         return IPS_ROW_CHANGED;
@@ -518,7 +486,7 @@ ips_flat_reorder(const ips_flat *flat, const uint64_t *order, uint64_t length, u
     }
     const ips_offset before = now.items;
     if (status == 0) {
-        status = make_items(flat->segment, flat->size, length, &now.items, &bytes);
+        status = ips_flat_make_items(flat->segment, flat->size, length, &now.items, &bytes);
     }
     if (status < 0) {
         return status;
@@ -530,60 +498,4 @@ ips_flat_reorder(const ips_flat *flat, const uint64_t *order, uint64_t length, u
     ips_fresh_ready();
     status = ips_tx_free(flat->segment, before);
     return status < 0 ? status : store_shape(flat, &now);
-}
-
-/* --- the whole */
-
-int
-ips_flat_create(ips_segment *segment, unsigned size, char code, ips_offset *out)
-{
-    void *at;
-    ips_offset block;
-    uint8_t *bytes;
-    int status = ips_fresh_block(segment, sizeof(ips_flat_shm), out, &at);
-    if (status == 0) {
-        status = make_items(segment, size, 0, &block, &bytes);
-    }
-    if (status < 0) {
-        return status;
-    }
-    ips_flat_shm *shm = at;
-    memset(shm, 0, sizeof *shm);
-    /* relaxed: nobody else knows the block until it has its name. */
-    atomic_store_explicit(&shm->root.type, IPS_TYPE_TYPED_VECTOR, memory_order_relaxed);
-    atomic_store_explicit(&shm->items, block, memory_order_relaxed);
-    atomic_store_explicit(&shm->format, size | (uint64_t)(uint8_t)code << 8, memory_order_relaxed);
-    ips_fresh_ready();
-    return 0;
-}
-
-int
-ips_flat_destroy(const ips_flat *flat)
-{
-    int status = alive(flat);
-    if (status == 0) {
-        status = ips_tx_free(flat->segment, LOAD(flat->shm->items));
-    }
-    if (status == 0) {
-        status = ips_root_retire(flat->segment, flat->offset);
-    }
-    return status < 0 ? status : ips_tx_free(flat->segment, flat->offset);
-}
-
-int
-ips_flat_check(const ips_flat *flat, void (*line)(const char *line, void *context), void *context)
-{
-    if (!ips_root_lives(&flat->shm->root, flat->generation)) {
-        return ips_root_gone(IPS_TYPE_TYPED_VECTOR);
-    }
-    ips_report report = {line, context, "SharedVector", flat->offset, 0};
-    const shape now = shape_of(flat);
-    items at;
-    if (!open_items(flat, &now, &at)) {
-        ips_report_problem(&report, "its items do not fit it");
-    } else if (ips_block_size(flat->segment, now.items) <
-               sizeof(ips_flat_items_shm) + at.capacity * flat->size) {
-        ips_report_problem(&report, "its capacity is larger than its block");
-    }
-    return report.problems;
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A vector of items of one size, side by side: SharedVector(typecode='d').
+/* A row of items of one size, side by side: SharedVector(typecode='d'),
+ * SharedString (code points of 4 bytes each: any part is found at once, and a
+ * change of a part needs no look at the rest), SharedBytes, and SharedCell (one
+ * encoded value: a byte for its kind, then its bytes).
  *
  * Byte map of the root (64 bytes):
  *
@@ -7,7 +10,9 @@
  *   24   items       8  block of the items, replaced whole when it grows
  *   32   length      8  items
  *   40   format      8  bytes of an item (bits 0-7), its code (8-15), constant
- *   48   reserved   16
+ *   48   events      8  of a SharedCell: stable cell of the event count,
+ *                        constant; else 0
+ *   56   reserved    8
  *
  * Byte map of the items' block:
  *
@@ -32,6 +37,7 @@
 #include "data/types.h"
 #include "data/value.h"
 #include "segment/segment.h"
+#include "sync/eventcount.h"
 
 typedef struct {
     _Atomic uint64_t capacity;
@@ -44,7 +50,8 @@ typedef struct {
     _Atomic uint64_t items;
     _Atomic uint64_t length;
     _Atomic uint64_t format;
-    uint64_t reserved[2];
+    _Atomic uint64_t events;
+    uint64_t reserved;
 } ips_flat_shm;
 
 _Static_assert(sizeof(ips_flat_items_shm) == 16, "byte map above");
@@ -57,15 +64,17 @@ typedef struct {
     ips_flat_shm *shm;
     ips_offset offset;
     uint64_t generation;
+    ips_eventcount_shm *changed; /* of a SharedCell, else NULL */
+    uint32_t type; /* enum ips_type */
     unsigned size; /* of an item, in bytes */
     char code;
 } ips_flat;
 
 /* --- no transaction needed */
 
-/* IPS_ECORRUPT where no such vector can be at `offset`. */
-IPS_MUST_CHECK int ips_flat_open(ips_segment *segment, ips_offset offset, uint64_t generation,
-    ips_flat *out);
+/* IPS_ECORRUPT where no such row can be at `offset`. */
+IPS_MUST_CHECK int ips_flat_open(ips_segment *segment, uint32_t type, ips_offset offset,
+    uint64_t generation, ips_flat *out);
 /* The items of a part, side by side, all of one state, which out->version
  * tells; out->records of them.  0 or IPS_ROW_BUSY. */
 IPS_MUST_CHECK int ips_flat_snapshot(const ips_flat *flat, ips_span span, ips_snapshot *out);
@@ -76,7 +85,7 @@ IPS_MUST_CHECK int ips_flat_length(const ips_flat *flat, uint64_t *out);
 
 /* --- inside a transaction; after an error the caller aborts it */
 
-IPS_MUST_CHECK int ips_flat_create(ips_segment *segment, unsigned size, char code,
+IPS_MUST_CHECK int ips_flat_create(ips_segment *segment, uint32_t type, unsigned size, char code,
     ips_offset *out);
 /* Frees everything and retires the root. */
 IPS_MUST_CHECK int ips_flat_destroy(const ips_flat *flat);
@@ -93,6 +102,9 @@ IPS_MUST_CHECK int ips_flat_set(const ips_flat *flat, int64_t index, uint64_t it
 IPS_MUST_CHECK int ips_flat_splice(const ips_flat *flat, ips_span span, const ips_snapshot *items);
 IPS_MUST_CHECK int ips_flat_assign(const ips_flat *flat, ips_span span, const ips_snapshot *items,
     uint64_t *count);
+/* All items become others, if they are the expected: 0 or IPS_ROW_CHANGED. */
+IPS_MUST_CHECK int ips_flat_compare_exchange(const ips_flat *flat, const ips_snapshot *expected,
+    const ips_snapshot *items);
 IPS_MUST_CHECK int ips_flat_erase(const ips_flat *flat, ips_span span);
 IPS_MUST_CHECK int ips_flat_take(const ips_flat *flat, int64_t index, uint64_t expected,
     uint64_t *item);

@@ -26,6 +26,7 @@ typedef struct {
 } ips_span;
 
 #define IPS_SPAN_ALL ((ips_span){0, INT64_MAX, 1})
+#define IPS_SPAN_END ((ips_span){INT64_MAX, INT64_MAX, 1})
 
 /* The same, of a row of known length: `count` indices from `first` on, each
  * `step` after the other. */

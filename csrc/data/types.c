@@ -34,6 +34,12 @@ ips_type_name(uint32_t type)
     case IPS_TYPE_VECTOR:
     case IPS_TYPE_TYPED_VECTOR:
         return "SharedVector";
+    case IPS_TYPE_CELL:
+        return "SharedCell";
+    case IPS_TYPE_STRING:
+        return "SharedString";
+    case IPS_TYPE_BYTES:
+        return "SharedBytes";
     case IPS_TYPE_RECORD:
         return "Record";
     default:

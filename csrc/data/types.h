@@ -47,6 +47,9 @@ enum ips_type {
     IPS_TYPE_VECTOR = 34,
     IPS_TYPE_TYPED_VECTOR = 35,
     IPS_TYPE_RECORD = 36,
+    IPS_TYPE_CELL = 37,
+    IPS_TYPE_STRING = 38,
+    IPS_TYPE_BYTES = 39,
 };
 
 typedef struct {
