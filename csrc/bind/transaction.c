@@ -176,7 +176,8 @@ static ips_segment *
 segment_of(ips_state *state, PyObject *owner)
 {
     PyTypeObject *const containers[] = {state->map_type, state->vector_type, state->deque_type,
-                                        state->record_type};
+                                        state->record_type, state->cell_type, state->string_type,
+                                        state->bytes_type};
     for (size_t i = 0; i < sizeof containers / sizeof containers[0]; i++) {
         if (PyObject_TypeCheck(owner, containers[i])) {
             ips_container *container = (ips_container *)owner;

@@ -454,6 +454,63 @@ class TypedVector(Vector):
     typecode, long = "h", 3000
 
 
+class Text(Target):
+    name = "string"
+    file = "note"
+
+    def build(self):
+        self.text = ipcsys.SharedString("note", "some text " * 9)
+
+    def open(self):
+        return ipcsys.SharedString("note", create=False)
+
+    def exercise(self, shared):
+        for act in (
+            lambda: str(shared),
+            lambda: shared[3],
+            lambda: shared[2:40:3],
+            lambda: shared.append("t" * 50),
+            lambda: shared.__setitem__(slice(3, 9), "longer than it was"),
+            lambda: shared.check(),
+            lambda: shared.set("n" * 4000),
+            lambda: shared.clear(),
+        ):
+            with contextlib.suppress(*ANSWERS):
+                act()
+
+    def leave(self, shared):
+        shared.close()
+        ipcsys.SharedString.remove("note")
+
+
+class Cell(Target):
+    name = "value cell"
+    file = "state"
+
+    def build(self):
+        self.cell = ipcsys.SharedCell({"state": "idle", "jobs": [1, 2]}, name="state")
+
+    def open(self):
+        return ipcsys.SharedCell(name="state", create=False)
+
+    def exercise(self, shared):
+        for act in (
+            lambda: shared.load(),
+            lambda: shared.wait(0, 0.01),
+            lambda: shared.compare_exchange(1, 2),
+            lambda: shared.store("x" * 900),
+            lambda: shared.notify(),
+            lambda: shared.check(),
+            lambda: shared.exchange(None),
+        ):
+            with contextlib.suppress(*ANSWERS):
+                act()
+
+    def leave(self, shared):
+        shared.close()
+        ipcsys.SharedCell.remove("state")
+
+
 class Tick(ipcsys.Record):
     symbol: str
     price: float

@@ -41,6 +41,9 @@ SAYS = {
         r"free while one is taken: 1\nconversions: 4\nfree while both are taken: 0\n"
     ),
     "shared_map.py": r"\[\('Lima', 21.0\), \('Oslo', -4.5\)\]\n",
+    "shared_text.py": (
+        r"\{'state': 'done', 'items': 3\}\n\['main: begin', 'worker: done'\] 25 main\n"
+    ),
     "shared_vector.py": (
         r"\['fan', 'lift', 'pump'\] motor\n"
         r"SharedVector\(\[1.25, 2.0, 3.5\], typecode='d'\) 6.75\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps, deques and numbers that stand alone by name."""
+"""Maps, deques, texts, cells and numbers that stand alone by name."""
 
 import ipcsys
 import ipcsys.dtypes  # noqa: F401 - imported before anything is stepped through
@@ -305,6 +305,122 @@ class AtomicWait(_Number):
 
     def verify(self, first, finished):
         return super().verify(first, finished=False)
+
+
+class _Text(Alone):
+    kind = ipcsys.SharedString
+    before = "before " * 20
+
+    def create(self):
+        self.object = ipcsys.SharedString(self.tag, self.before)
+
+    def own_work(self):
+        assert self.object.check() == []
+        found = self.read()
+        self.object.append("own")
+        self.object.set(found)
+        assert self.object.check() == []
+
+
+class TextAppend(_Text):
+    name = "string.append"
+    after = _Text.before + "more"
+
+    def operation(self):
+        return self.object.append, "more"
+
+
+class TextSet(_Text):
+    """It needs another block."""
+
+    name = "string.set"
+    after = "n" * 3000
+
+    def operation(self):
+        return self.object.set, self.after
+
+
+class TextSlice(_Text):
+    name = "string[:] = with a step"
+    after = _Text.before.replace("before ", "B-f-r- ")
+
+    def change(self):
+        with self.object.transaction():
+            for start in range(0, len(self.before), 7):
+                self.object[start] = "B"
+                self.object[start + 1 : start + 6 : 2] = "---"
+
+    def operation(self):
+        return (self.change,)
+
+
+class BytesPop(Alone):
+    name = "bytes.pop"
+    kind = ipcsys.SharedBytes
+    before = b"bytes" * 30
+    after = before[1:]
+
+    def create(self):
+        self.object = ipcsys.SharedBytes(self.tag, self.before)
+
+    def operation(self):
+        return self.object.pop, 0
+
+    def own_work(self):
+        assert self.object.check() == []
+        self.object.append(7)
+        assert self.object.pop() == 7
+
+
+class _Cell(Alone):
+    kind = ipcsys.SharedCell
+    before = {"state": "idle", "jobs": [1, 2, 3]}
+    after = {"state": "busy", "jobs": list(range(200))}
+
+    def read(self):
+        return self.object.load()
+
+    def own_work(self):
+        found = self.read()
+        assert self.object.exchange("own") == found
+        self.object.store(found)
+        assert self.object.check() == []
+
+
+class CellStore(_Cell):
+    name = "cell.store"
+
+    def operation(self):
+        return self.object.store, self.after
+
+
+class CellCompareExchange(_Cell):
+    name = "cell.compare_exchange"
+
+    def operation(self):
+        return self.object.compare_exchange, self.before, self.after
+
+
+class CellNotify(_Cell):
+    """As AtomicNotify."""
+
+    name = "cell.store and notify with a waiter"
+
+    def change(self):
+        self.object.store(self.after)
+        self.object.notify_all()
+
+    def operation(self):
+        until_parked(self.survivor)
+        return (self.change,)
+
+    def meanwhile(self, victim):
+        self.heard = heard_of(victim, lambda seconds: self.object.wait(self.before, seconds))
+
+    def verify(self, first, finished):
+        if first and hasattr(self, "heard"):
+            assert self.heard == (self.read() == self.after), "it changed, and the waiter slept on"
+        return super().verify(first, finished)
 
 
 class _Array(Scene):
