@@ -57,11 +57,15 @@ PyObject *ips_map_object_values(PyObject *self, PyObject *unused);
 PyObject *ips_map_object_items(PyObject *self, PyObject *unused);
 PyObject *ips_map_object_snapshot(PyObject *self, PyObject *what);
 PyObject *ips_map_object_copy(PyObject *self, PyObject *unused);
+PyObject *ips_map_object_fromkeys(PyObject *type, PyObject *const *args, Py_ssize_t count);
 PyObject *ips_map_object_clear(PyObject *self, PyObject *unused);
 PyObject *ips_map_object_update(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *ips_map_object_check(PyObject *self, PyObject *unused);
 
 #define IPS_MAP_WHOLE_METHODS \
+    {"fromkeys", (PyCFunction)(void (*)(void))ips_map_object_fromkeys, \
+        METH_FASTCALL | METH_CLASS, "fromkeys($type, iterable, value=None, /)\n--\n\n" \
+        "A map without a name, with keys of the iterable and one value for all."}, \
     {"keys", ips_map_object_keys, METH_NOARGS, "keys($self, /)\n--\n\n" \
         "A view of the keys; iterating it goes over the keys of that moment."}, \
     {"values", ips_map_object_values, METH_NOARGS, "values($self, /)\n--\n\n" \

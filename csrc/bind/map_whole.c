@@ -534,3 +534,25 @@ ips_map_object_check(PyObject *object, PyObject *unused)
     (void)unused;
     return ips_container_lines((ips_container *)object, act_check);
 }
+
+PyObject *
+ips_map_object_fromkeys(PyObject *type, PyObject *const *args, Py_ssize_t count)
+{
+    if (count < 1 || count > 2) {
+        return PyErr_Format(PyExc_TypeError, "fromkeys expected 1 or 2 arguments, got %zd", count);
+    }
+    PyObject *value = count == 2 ? args[1] : Py_None;
+    PyObject *made = PyObject_CallNoArgs(type);
+    PyObject *keys = made == NULL ? NULL : PyObject_GetIter(args[0]);
+    PyObject *key;
+    int status = keys == NULL ? -1 : 0;
+    while (status == 0 && (key = PyIter_Next(keys)) != NULL) {
+        status = PyObject_SetItem(made, key, value);
+        Py_DECREF(key);
+    }
+    Py_XDECREF(keys);
+    if (status < 0 || PyErr_Occurred() != NULL) {
+        Py_CLEAR(made);
+    }
+    return made;
+}

@@ -5,9 +5,8 @@ An excuse is a test that asks for what shared memory cannot give, or for the
 words of an error.
 """
 
-import functools
-
 import pytest
+from excuses import excused
 
 from ipcsys import SharedDeque, SharedVector
 
@@ -49,27 +48,6 @@ DEQUE = {
     "test_pickle_recursive": ITSELF,
     "test_sizeof": "the size of a struct of CPython",
 }
-
-
-def excused(names):
-    """The tests of `names` are expected to fail; one that passes is an error."""
-
-    def decorate(cls):
-        for name, reason in names.items():
-            if hasattr(cls, name):  # not in every Python
-                setattr(cls, name, expected_failure(getattr(cls, name), reason))
-        return cls
-
-    return decorate
-
-
-def expected_failure(test, reason):
-    @pytest.mark.xfail(reason=reason, strict=True)
-    @functools.wraps(test)
-    def excuse(self):
-        test(self)
-
-    return excuse
 
 
 @excused(VECTOR)
