@@ -14,6 +14,7 @@ The instruments below stand under both, shipped so that anyone can repeat ours:
     scenes      the operations to kill, one file per kind of object
     storms      many processes killed at random, what they hold counted after
     hostility   damaged files, opened and used
+    values      our MessagePack beside another library's: python -m ipcsys.testing.values
     campaign    every operation by a command: python -m ipcsys.testing.campaign
 """
 

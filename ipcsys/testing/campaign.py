@@ -6,6 +6,7 @@
     python -m ipcsys.testing.campaign --op lock       the operations whose names hold "lock"
     python -m ipcsys.testing.storms --seconds 60      random kills, counted afterwards
     python -m ipcsys.testing.hostility --tries 10000  damaged files
+    python -m ipcsys.testing.values --count 10000000  values beside msgpack's
 
 Runs in a folder of its own under /dev/shm.  Exit status 1 where anything failed.
 """

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import ipcsys
 from ipcsys._core import decode_value, encode_value
+from ipcsys.testing import values as values_command
 
 MSGPACK = 1
 NO_PICKLE, NO_RAW = 1, 2
@@ -222,3 +223,34 @@ def test_pickles_cut_short_are_refused(value, cut):
     if 0 < cut <= len(data):
         with pytest.raises(ipcsys.DecodeError):
             decode_value(kind, data[:-cut])
+
+
+# --- the long run's command -------------------------------------------------------
+
+
+def test_the_long_comparison_covers_boundaries_and_generated_values(capsys):
+    assert values_command.main(["--count", "6000"]) == 0
+    assert "6000 values compared" in capsys.readouterr().out
+
+
+class Wrong:
+    """A library that writes one value differently, or reads one differently."""
+
+    def __init__(self, packb, unpackb):
+        self.packb, self.unpackb = packb, unpackb
+
+
+def test_the_long_comparison_sees_a_difference():
+    def spoilt(value, **options):
+        return msgpack.packb(-1 if value == 128 else value, **options)
+
+    with pytest.raises(values_command.Difference, match="^128: ours cc80, theirs ff"):
+        values_command.run(10_000, 60, 0, Wrong(spoilt, msgpack.unpackb))
+
+    def misread(data, **options):
+        return "" if data == b"\xcc\x80" else msgpack.unpackb(data, **options)
+
+    with pytest.raises(values_command.Difference, match="128 is read by the other library as ''"):
+        values_command.run(10_000, 60, 0, Wrong(msgpack.packb, misread))
+    with pytest.raises(values_command.Difference, match="cut short, reads as 1"):
+        values_command.refuse(b"\x01", True)

@@ -192,7 +192,7 @@ def test_views_follow_the_map_and_act_as_sets(shared):
     assert keys & {"a", "z"} == {"a"} and keys | {"z"} == {"a", "b", "z"} and "a" in keys
     assert ("a", 1) in items and ("a", 2) not in items and 2 in values and 3 not in values
     assert list(reversed(keys)) == ["b", "a"] and list(reversed(items)) == [("b", 2), ("a", 1)]
-    assert len(keys) == len(values) == len(items) == 2 and "SharedMap" in repr(keys)
+    assert len(keys) == len(values) == len(items) == 2 and "MapKeys" in repr(keys)
 
 
 def test_iteration_is_over_the_keys_of_its_beginning(shared):
