@@ -15,6 +15,13 @@ from ipcsys.schema import NEWER, OLDER, RETIRED, SAME, Comparison, spelling
 _VERDICTS = {SAME: "same", OLDER: "older", NEWER: "newer"}
 
 
+def opened(segment, namespace):
+    """A segment by its name, or by the path of its file where that has a slash."""
+    if os.sep in segment:
+        return ipcsys.Segment(path=segment, namespace=namespace, create=False)
+    return ipcsys.Segment(segment, namespace=namespace, create=False)
+
+
 def layouts(segment, key=None):
     """{key: RecordLayout} of the records in a segment; of one where a key is given."""
     found = {}
@@ -91,7 +98,7 @@ def comparison_of(key, comparison):
 def compared(segment_name, namespace, where, key):
     """What comparison_of() says of each record of the class's name, or under the key."""
     cls = declaration(where)
-    with ipcsys.Segment(segment_name, namespace=namespace, create=False) as segment:
+    with opened(segment_name, namespace) as segment:
         found = layouts(segment, key)
     return [
         comparison_of(name, Comparison(cls, layout))
@@ -114,9 +121,9 @@ _key_option = click.option("--key", metavar="KEY", help="Only the record under t
 @namespace_option
 @json_option
 def show_command(segment, key, namespace, as_json):
-    """Show the fields of the records in SEGMENT, as they are stored."""
-    with ipcsys.Segment(segment, namespace=namespace, create=False) as opened:
-        found = [facts_of(name, layout) for name, layout in layouts(opened, key).items()]
+    """Show the fields of the records in SEGMENT (a name, or the path of its file)."""
+    with opened(segment, namespace) as found_segment:
+        found = [facts_of(name, layout) for name, layout in layouts(found_segment, key).items()]
     if as_json:
         print_json({"segment": segment, "records": found})
         return
@@ -141,7 +148,7 @@ def show_command(segment, key, namespace, as_json):
 @namespace_option
 @json_option
 def diff(segment, declared, key, namespace, as_json):
-    """Show what differs between MODULE:CLASS and the records in SEGMENT.
+    """Show what differs between MODULE:CLASS and the records in SEGMENT (a name or a path).
 
     Exit status 0 where nothing does, 1 where something does.
     """
@@ -165,7 +172,7 @@ def diff(segment, declared, key, namespace, as_json):
 @namespace_option
 @json_option
 def check(segment, declared, key, namespace, as_json):
-    """Could a program with MODULE:CLASS use the records in SEGMENT?
+    """Could a program with MODULE:CLASS use the records in SEGMENT (a name or a path)?
 
     Changes nothing.  Registered migrations count, but are not run.  Exit status
     0 where it could use all of them, 1 where it would get SchemaError.

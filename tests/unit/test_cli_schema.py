@@ -95,6 +95,15 @@ def test_check_tells_whether_a_program_could_use_it(command, cls, status, said):
     assert all(record["usable"] for record in found["records"]) == (status == 0)
 
 
+def test_a_segment_s_file_is_looked_at_by_its_path(command, tmp_path):
+    with Segment("filed", path=tmp_path / "f.segment", size="1 MiB") as segment:
+        segment.construct(Tick, "f", "X", 1.5)
+        segment.flush()
+    Segment.remove("filed")
+    assert "f: Tick, version 1" in command("show", str(tmp_path / "f.segment")).stdout
+    assert command("check", str(tmp_path / "f.segment"), "declared:Unfit").returncode == 1
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [(("check", "desk", "declared"), 2, "module:Class"),

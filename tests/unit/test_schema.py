@@ -170,6 +170,27 @@ def test_what_differs_is_said(segment):
     })).size == 7  # fmt: skip
 
 
+def test_a_record_in_a_file_is_upgraded_after_a_reboot(tmp_path):
+    path = tmp_path / "desk.segment"
+    with Segment("desk", path=path, size="1 MiB") as segment:
+        make(segment, venue="a venue of its own cell").price = 2.5
+        segment.flush()
+    Segment.remove("desk")  # the live memory goes, the file stays
+    with Segment("desk", path=path) as segment:
+        new = segment.find("t", New)
+        assert (new.symbol, new.last, new.bid) == ("X", 2.5, -1.0)
+        new.size = 70
+        segment.flush()
+        new.close()
+    Segment.remove("desk")
+    with Segment("desk", path=path) as segment:
+        old = segment.find("t", Old)
+        assert (old.size, old.venue) == (70, "a venue of its own cell")
+        assert segment.check() == []
+        old.close()
+    Segment.remove("desk")
+
+
 # --- migrations
 
 
