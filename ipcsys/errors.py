@@ -9,6 +9,7 @@ library already catches:
     ├── AlreadyExists (FileExistsError)       the name is taken
     ├── BrokenBarrierError (threading.BrokenBarrierError)
     ├── Busy (BlockingIOError)                would have to wait
+    │   └── Conflict                          somebody committed a change meanwhile
     ├── Closed (ValueError)                   this handle was closed
     ├── CorruptionError (RuntimeError)        shared bytes are damaged
     ├── DeadlockError (RuntimeError)          waiting would never end
@@ -50,6 +51,7 @@ __all__ = [
     "BrokenBarrierError",
     "Busy",
     "Closed",
+    "Conflict",
     "CorruptionError",
     "DeadlockError",
     "DecodeError",
@@ -109,6 +111,11 @@ class Busy(Error, BlockingIOError):
 
 class Closed(Error, ValueError):
     """The handle was closed in this process."""
+
+
+class Conflict(Busy):
+    """Another transaction was committed while a `for view in segment.read():` block
+    was being read; the loop reads again."""
 
 
 class CorruptionError(Error, RuntimeError):

@@ -43,7 +43,8 @@
     X(DECODE,   DecodeError,          "the bytes cannot be decoded")           \
     X(DEADLOCK, DeadlockError,        "waiting would never end")               \
     X(BROKEN,   BrokenBarrierError,   "the barrier is broken")                 \
-    X(SCHEMA,   SchemaError,          "the declaration does not fit what is stored")
+    X(SCHEMA,   SchemaError,          "the declaration does not fit what is stored") \
+    X(CONFLICT, Conflict,             "somebody committed a change meanwhile")
 
 enum {
 #define IPS_STATUS_ORDINAL(name, cls, text) IPS_ORDINAL_##name,

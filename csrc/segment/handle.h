@@ -25,6 +25,7 @@ typedef struct {
     uint64_t cells;    /* fresh_count then */
     uint64_t size;     /* the heap's, as it is again once what follows is undone */
     ips_sums sums;
+    bool frozen;       /* the journal was */
 } ips_level;
 
 /* A block that a transaction has allocated, in its place of a small table:
@@ -34,6 +35,15 @@ typedef struct {
     uint64_t offset;
     uint64_t number; /* of the transaction */
 } ips_made;
+
+/* A view that is open: segment/view.h. */
+typedef struct {
+    _Atomic uint64_t thread; /* whose; 0: nobody's */
+    uint64_t commits;        /* when it began; these two are that thread's */
+    int64_t deadline;        /* for whatever has to wait in it */
+} ips_view;
+
+#define IPS_VIEWS 16u
 
 struct ips_segment {
     /* constant while open */
@@ -45,6 +55,8 @@ struct ips_segment {
     uint64_t run_size;  /* bytes of a run of small blocks */
     ips_segment *next;  /* of this process's segments; under their mutex */
     uint32_t handles;   /* likewise */
+    _Atomic uint32_t open_views; /* of all threads of this process */
+    ips_view views[IPS_VIEWS];
 
     /* Which thread of which member is inside; the rest is that thread's. */
     _Atomic uint64_t holder;
@@ -113,6 +125,33 @@ static inline uint64_t
 ips_generation_of(uint64_t serial)
 {
     return serial * UINT64_C(0x9e3779b97f4a7c15); /* odd, so one to one */
+}
+
+/* transaction.c: a number for each thread of this process. */
+uint64_t ips_segment_thread(void);
+
+/* view.c: the view that this thread has open, or NULL; a load where the
+ * process has none. */
+ips_view *ips_view_find(ips_segment *segment);
+static inline ips_view *
+ips_view_of_mine(ips_segment *segment)
+{
+    /* relaxed: our own are what we look for. */
+    return __builtin_expect(atomic_load_explicit(&segment->open_views, memory_order_relaxed) == 0, 1)
+        ? NULL : ips_view_find(segment);
+}
+bool ips_view_holds(const ips_segment *segment, const ips_view *view);
+
+/* A commit is about to be seen; by the lock's holder. */
+static inline void
+ips_commit_count(ips_segment *segment)
+{
+    /* relaxed: only the lock's holder writes it. */
+    uint64_t before = atomic_load_explicit(&segment->shm->commits, memory_order_relaxed);
+    atomic_store_explicit(&segment->shm->commits, before + 1, memory_order_relaxed);
+    /* Counted before any version is even again, or a word changes under one
+     * that stays so; pairs with the acquire fence in ips_view_holds. */
+    atomic_thread_fence(memory_order_release);
 }
 
 /* segment.c: read heap.size, check it against the geometry and the file. */

@@ -44,7 +44,20 @@ enter(ips_journal *journal, unsigned number)
     uint64_t kept = number == 0 ? extent->words / 8 : IPS_JOURNAL_KEPT;
     journal->last = number;
     journal->hard_end = extent->split + extent->words - (number == 0 ? journal->touched : 0);
-    journal->soft_end = journal->hard_end > kept ? journal->hard_end - kept : 0;
+    journal->soft_end = journal->hard_end > kept && !journal->frozen ? journal->hard_end - kept : 0;
+}
+
+void
+ips_journal_freeze(ips_journal *journal, bool frozen)
+{
+    journal->frozen = frozen;
+    enter(journal, journal->last);
+}
+
+static int
+refuse(void)
+{
+    return ips_fail(IPS_ETX, "nothing can be written inside read()");
 }
 
 static void
@@ -91,6 +104,7 @@ ips_journal_begin(ips_journal *journal)
     journal->last_level = 0;
     journal->log_used = 0;
     journal->extending = false;
+    journal->frozen = false;
     enter(journal, 0);
     forget_known(journal);
     forget_splits(journal, 0);
@@ -126,6 +140,9 @@ ips_journal_too_large(const ips_journal *journal)
 static int
 reserve_words(ips_journal *journal, uint64_t need)
 {
+    if (journal->frozen) {
+        return refuse();
+    }
     uint64_t end = journal->extending ? journal->hard_end : journal->soft_end;
     if (journal->used + need > end) {
         int status = journal->extending ? ips_journal_too_large(journal)
@@ -236,6 +253,9 @@ ips_journal_touch(ips_journal *journal, uint64_t offset)
     uint64_t seen = atomic_load_explicit(version, memory_order_relaxed);
     if ((seen & 1) != 0) {
         return IPS_OK; /* in this transaction, or in a damaged past: even at its end */
+    }
+    if (journal->frozen) {
+        return refuse();
     }
     /* The list is at the area's end, wherever the entries have got to. */
     const ips_journal_extent *area = &journal->extents[0];
@@ -427,6 +447,7 @@ ips_journal_take_up(ips_journal *journal, uint64_t *phase)
     journal->level = 0;
     journal->log_used = 0;
     journal->extending = false;
+    journal->frozen = false;
     enter(journal, journal->last);
     forget_known(journal);
     return IPS_OK;

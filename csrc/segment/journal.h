@@ -91,6 +91,7 @@ typedef struct {
     unsigned last;         /* the one that entries go to */
     uint64_t soft_end;     /* words of entries that may be reserved before the next extent */
     uint64_t hard_end;     /* ... that there is room for */
+    bool frozen;           /* nothing may be journaled: somebody only reads */
     bool extending;        /* an extent is being made: the kept words are for that */
     /* Make an extent with room for `words` more: segment/extent.c. */
     int (*extend)(void *owner, uint64_t words);
@@ -138,6 +139,10 @@ ips_journal_reserve(ips_journal *journal, uint64_t stores)
                   (journal->level == 0 || need <= journal->log_capacity - journal->log_used);
     return __builtin_expect(enough, 1) ? IPS_OK : ips_journal_reserve_slow(journal, stores);
 }
+
+/* From now on every reservation is refused with IPS_ETX; until the transaction
+ * ends, or `frozen` is false again. */
+void ips_journal_freeze(ips_journal *journal, bool frozen);
 
 /* IPS_ETXFULL, noted. */
 int ips_journal_too_large(const ips_journal *journal) __attribute__((cold));

@@ -18,6 +18,11 @@
  *   96    top           8  largest heap.size there ever was: the file has that
  *                          much memory even where a growth was undone; only
  *                          grows, never journaled
+ *   104   commits       8  raised by each commit, before anybody can see what it
+ *                          changed (segment/view.h); only grows, never journaled
+ *   112   since         8  when the open transaction said that it may last: ns of
+ *                          the monotonic clock; 0: none, or one of a moment
+ *   120   thread        8  the kernel's number of the thread that said so
  *   128   journal      64  segment/journal.h
  *   192   heap       2240  below
  *   2432  catalogue    64  segment/catalogue.h
@@ -39,8 +44,9 @@
  *   2176  anchors      64  one word for each upper room that keeps something of
  *                          the whole segment: ips_anchor of segment/segment.h
  *
- * Who writes: `serial`, `deferring`, `top` the lock's holder, plainly; the rest as
- * the headers named say.  The constants are checked and copied to private
+ * Who writes: `serial`, `deferring`, `top`, `commits`, `since` and `thread` the
+ * lock's holder, plainly; the rest as the headers named say.  A dead holder's
+ * `since` is cleared by whoever holds the lock next.  The constants are checked and copied to private
  * memory at open and used from there. */
 #ifndef IPS_SEGMENT_LAYOUT_H
 #define IPS_SEGMENT_LAYOUT_H
@@ -82,7 +88,9 @@ typedef struct {
     uint64_t serial;
     uint64_t deferring;
     uint64_t top;
-    uint64_t reserved[3];
+    _Atomic uint64_t commits;
+    _Atomic uint64_t since;
+    _Atomic uint64_t thread;
     ips_journal_shm journal;
     ips_heap_shm heap;
     ips_catalogue_shm catalogue;
@@ -98,6 +106,7 @@ _Static_assert(offsetof(ips_heap_shm, runs) == 1088, "byte map above");
 _Static_assert(offsetof(ips_heap_shm, stable) == 1344, "byte map above");
 _Static_assert(offsetof(ips_heap_shm, anchors) == 2176, "byte map above");
 _Static_assert(offsetof(ips_segment_shm, journal_size) == 64, "byte map above");
+_Static_assert(offsetof(ips_segment_shm, commits) == 104, "byte map above");
 _Static_assert(offsetof(ips_segment_shm, journal) == 128, "byte map above");
 _Static_assert(offsetof(ips_segment_shm, heap) == 192, "byte map above");
 _Static_assert(offsetof(ips_segment_shm, catalogue) == 2432, "byte map above");

@@ -44,6 +44,11 @@ uint32_t ips_tx_depth(const ips_segment *segment); /* of this thread's transacti
  * bind/ tells by it which asyncio task of the thread is inside. */
 void ips_tx_set_mark(ips_segment *segment, uint64_t mark);
 uint64_t ips_tx_mark(const ips_segment *segment);
+/* Nothing can be written before the level that this thread began last ends:
+ * IPS_ETX. */
+void ips_tx_freeze(ips_segment *segment);
+/* It may last: tell others since when and in which thread (segment/facts.h). */
+void ips_tx_announce(ips_segment *segment);
 /* Who has a transaction open, for messages; IPS_NOBODY: nobody. */
 ips_owner ips_tx_holder(const ips_segment *segment);
 
@@ -109,7 +114,7 @@ IPS_MUST_CHECK int ips_tx_anchor(ips_segment *segment, enum ips_anchor anchor, u
 
 /* --- a change of one word that is the whole transaction: the lock, no journal.
  * begin is false, and nothing happened, where the lock is taken, a dead writer
- * left something, or this thread has a transaction open: then use ips_tx_*. */
+ * left something, or this thread has a transaction or a view open: then use ips_tx_*. */
 bool ips_single_begin(ips_segment *segment);
 /* The version of the word's object (even, else false and nothing happened)
  * grows, then the word changes: a reader who sees the version unchanged has

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Changes of one word without the journal, and the anchors.
  *
- * Order of stores: lock, version + 2, the word, unlock.  Death anywhere leaves
+ * Order of stores: lock, commits + 1, version + 2, the word, unlock.  Death anywhere leaves
  * the word as it was or as it is to be, a version that grew for nothing, and a
  * lock that the next one takes over with nothing to undo.  The version is
  * raised before the word and not after it: raised after, a death in between
@@ -13,7 +13,7 @@ bool
 ips_single_begin(ips_segment *segment)
 {
     ips_owner me = ips_space_self(segment->object->space);
-    if (me == IPS_NOBODY || !ips_lock_try(&segment->shm->lock, me)) {
+    if (me == IPS_NOBODY || ips_view_of_mine(segment) != NULL || !ips_lock_try(&segment->shm->lock, me)) {
         return false;
     }
     /* acquire: pairs with the release of the mark by a dead holder. */
@@ -22,6 +22,7 @@ ips_single_begin(ips_segment *segment)
         ips_single_end(segment);
         return false;
     }
+    ips_commit_count(segment);
     return true;
 }
 

@@ -3,6 +3,7 @@
  * one.  The order of a commit:
  *
  *   mark = COMMITTED     it has happened
+ *   commits + 1          views that began before see nothing of it (view.h)
  *   versions even        readers go on
  *   freed blocks back    heap.h
  *   mark = IDLE, unlock
@@ -12,12 +13,15 @@
  *   freed blocks recalled, entries undone, versions even, mark = IDLE, unlock
  *
  * Each line can be killed and done again. */
+#include "os/clock.h"
+#include "os/process.h"
 #include "segment/heap.h"
 #include "segment/stable.h"
+#include "segment/view.h"
 
-/* A number for each thread of this process; addresses would be used again. */
-static uint64_t
-thread_number(void)
+/* Addresses would be used again. */
+uint64_t
+ips_segment_thread(void)
 {
     static _Atomic uint64_t last;
     static _Thread_local uint64_t mine;
@@ -33,7 +37,7 @@ is_mine(const ips_segment *segment)
 {
     /* relaxed: only our own store can make it equal; a forked child carries
      * its parent's number but not its membership. */
-    return atomic_load_explicit(&segment->holder, memory_order_relaxed) == thread_number() &&
+    return atomic_load_explicit(&segment->holder, memory_order_relaxed) == ips_segment_thread() &&
            segment->owner == ips_space_self(segment->object->space);
 }
 
@@ -79,6 +83,26 @@ ips_tx_require(const ips_segment *segment)
                     ips_segment_title(segment));
 }
 
+/* It lasts no longer, and may have been a dead one's. */
+static void
+unannounce(ips_segment *segment)
+{
+    /* relaxed, here and below: for people who look. */
+    if (atomic_load_explicit(&segment->shm->since, memory_order_relaxed) != 0) {
+        atomic_store_explicit(&segment->shm->since, 0, memory_order_relaxed);
+    }
+}
+
+void
+ips_tx_announce(ips_segment *segment)
+{
+    if (is_mine(segment) && segment->depth == 1) {
+        atomic_store_explicit(&segment->shm->thread, (uint64_t)ips_thread_id(),
+                              memory_order_relaxed);
+        atomic_store_explicit(&segment->shm->since, (uint64_t)ips_now(), memory_order_relaxed);
+    }
+}
+
 /* The end of each way out. */
 static void
 leave(ips_segment *segment)
@@ -86,6 +110,7 @@ leave(ips_segment *segment)
     if (segment->shm->deferring != 0) {
         segment->shm->deferring = 0;
     }
+    unannounce(segment);
     ips_journal_end(&segment->journal);
     segment->fresh_count = 0;
     segment->depth = 0;
@@ -118,6 +143,7 @@ recover(ips_segment *segment)
         undo_all(segment);
     } else if (phase == IPS_PHASE_COMMITTED) {
         ips_journal_undo(&segment->journal);
+        ips_commit_count(segment); /* perhaps again: a view looks again for nothing */
         ips_journal_settle_versions(&segment->journal);
         ips_journal_commit(&segment->journal);
         ips_heap_work_off(segment);
@@ -125,6 +151,7 @@ recover(ips_segment *segment)
     if (segment->shm->deferring != 0) {
         segment->shm->deferring = 0;
     }
+    unannounce(segment);
     ips_journal_end(&segment->journal);
     return ips_segment_measure(segment);
 }
@@ -142,7 +169,51 @@ nest(ips_segment *segment)
     level->cells = segment->fresh_count;
     level->size = segment->size;
     level->sums = segment->sums;
+    level->frozen = segment->journal.frozen;
     return IPS_OK;
+}
+
+/* The lock, by the deadline of the view that this thread may have open. */
+static int
+take_lock(ips_segment *segment, ips_owner me, int64_t deadline)
+{
+    ips_lock_shm *lock = &segment->shm->lock;
+    if (ips_lock_try(lock, me)) {
+        return IPS_OK;
+    }
+    const ips_view *view = ips_view_of_mine(segment);
+    if (view == NULL || view->deadline >= deadline) {
+        return ips_lock_acquire(lock, segment->object->space, deadline);
+    }
+    int taken = ips_lock_acquire(lock, segment->object->space, view->deadline);
+    return taken != IPS_ETIMEOUT ? taken
+        : ips_fail(IPS_EAGAIN, "segment '%s': what is to be read is being changed by a transaction",
+                   ips_segment_title(segment));
+}
+
+/* In a view: what is read under the lock must be as old as the rest, and
+ * nothing is written. */
+static int
+join_view(ips_segment *segment)
+{
+    const ips_view *view = ips_view_of_mine(segment);
+    if (view == NULL) {
+        return IPS_OK;
+    }
+    if (!ips_view_holds(segment, view)) {
+        ips_tx_abort(segment);
+        return ips_view_conflict(segment);
+    }
+    ips_journal_freeze(&segment->journal, true);
+    return IPS_OK;
+}
+
+void
+ips_tx_freeze(ips_segment *segment)
+{
+    if (is_mine(segment)) {
+        ips_journal_freeze(&segment->journal, true);
+    }
 }
 
 int
@@ -151,19 +222,21 @@ ips_tx_begin(ips_segment *segment, int64_t deadline)
     if (is_mine(segment)) {
         return nest(segment);
     }
+    const ips_view *view = ips_view_of_mine(segment);
+    if (view != NULL && !ips_view_holds(segment, view)) {
+        return ips_view_conflict(segment); /* before waiting in vain */
+    }
     ips_space *space = segment->object->space;
     ips_lock_shm *lock = &segment->shm->lock;
     ips_owner me = ips_space_self(space);
     if (me == IPS_NOBODY) {
         return ips_last_note()->status;
     }
-    if (!ips_lock_try(lock, me)) {
-        int taken = ips_lock_acquire(lock, space, deadline);
-        if (taken < 0) {
-            return taken;
-        }
+    int status = take_lock(segment, me, deadline);
+    if (status < 0) {
+        return status;
     }
-    int status = ips_segment_measure(segment);
+    status = ips_segment_measure(segment);
     /* acquire: pairs with the release of the mark by a dead holder. */
     uint64_t mark = atomic_load_explicit(&segment->shm->journal.mark, memory_order_acquire);
     if (status == 0 && __builtin_expect((mark & IPS_PHASE_BITS) != IPS_PHASE_IDLE, 0)) {
@@ -181,8 +254,18 @@ ips_tx_begin(ips_segment *segment, int64_t deadline)
     segment->mark = 0;
     segment->owner = me;
     /* relaxed: as in is_mine. */
-    atomic_store_explicit(&segment->holder, thread_number(), memory_order_relaxed);
-    return IPS_OK;
+    atomic_store_explicit(&segment->holder, ips_segment_thread(), memory_order_relaxed);
+    return view == NULL ? IPS_OK : join_view(segment);
+}
+
+/* The level that was just left may have been one that only read. */
+static void
+thaw(ips_segment *segment)
+{
+    bool frozen = segment->levels[segment->depth].frozen;
+    if (segment->journal.frozen != frozen) {
+        ips_journal_freeze(&segment->journal, frozen);
+    }
 }
 
 int
@@ -196,11 +279,13 @@ ips_tx_commit(ips_segment *segment)
     if (segment->depth > 1) {
         segment->depth--;
         ips_savepoint_release(journal, &segment->levels[segment->depth].savepoint);
+        thaw(segment);
         return IPS_OK;
     }
     if (!ips_journal_is_empty(journal)) {
         ips_heap_store_sums(segment);
         ips_journal_commit(journal);
+        ips_commit_count(segment);
         ips_journal_settle_versions(journal);
         ips_heap_work_off(segment);
     }
@@ -222,6 +307,7 @@ ips_tx_abort(ips_segment *segment)
         ips_savepoint_undo(&segment->journal, &level->savepoint);
         segment->sums = level->sums;
         segment->size = level->size; /* a growth may have been undone */
+        thaw(segment);
         return;
     }
     ips_stable_disown(segment, 0);
@@ -290,6 +376,10 @@ ips_read_ok(ips_segment *segment, ips_offset version, uint64_t seen)
     /* The copies before come before the second look; pairs with the release
      * fence in ips_journal_touch. */
     atomic_thread_fence(memory_order_acquire);
-    return word != NULL && (seen & 1) == 0 &&
-           atomic_load_explicit(word, memory_order_relaxed) == seen;
+    if (word == NULL || (seen & 1) != 0 ||
+        atomic_load_explicit(word, memory_order_relaxed) != seen) {
+        return false;
+    }
+    const ips_view *view = ips_view_of_mine(segment);
+    return view == NULL || ips_view_holds(segment, view);
 }
