@@ -94,9 +94,10 @@ reading_step(void *context, int64_t deadline)
         until = ips_now() + BETWEEN_LOOKS_NS;
         until = until < deadline ? until : deadline;
         status = attempt_step(context, until);
-        if (status == IPS_ETIMEOUT) {
-            status = job->look(job->locked.context);
+        if (status != IPS_ETIMEOUT) {
+            return status; /* IPS_EAGAIN: of a view that has waited long enough */
         }
+        status = job->look(job->locked.context);
     } while (status == IPS_EAGAIN && until != deadline);
     return status == IPS_EAGAIN ? IPS_ETIMEOUT : status;
 }

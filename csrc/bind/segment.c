@@ -387,6 +387,14 @@ PyDoc_STRVAR(transaction_doc, "transaction($self, /, timeout=None)\n--\n\n"
 "against exceptions and against kill -9.  Nested in another of the same thread it is a\n"
 "savepoint.  Entering waits while others have one open, at most `timeout` seconds.");
 
+PyDoc_STRVAR(read_doc, "read($self, /, timeout=None)\n--\n\n"
+"A ReadView: a block in which all that is read from the segment is of one moment.\n\n"
+"`with segment.read():` holds writers back meanwhile.  To hold up nobody, write\n"
+"`for view in segment.read():` and in it `with view:`; the block is run again where\n"
+"somebody commits meanwhile.  Waiting for an open transaction ends after `timeout`\n"
+"seconds with Timeout, or in such a loop Busy.  Numbers, locks and the items of\n"
+"arrays take no part.");
+
 static PyObject *
 segment_name(PyObject *object, void *unused)
 {
@@ -430,6 +438,7 @@ static PyMethodDef segment_methods[] = {
     IPS_SEGMENT_KEY_METHODS,
     {"transaction", (PyCFunction)(void (*)(void))ips_transaction_of,
      METH_VARARGS | METH_KEYWORDS, transaction_doc},
+    {"read", (PyCFunction)(void (*)(void))ips_view_of, METH_VARARGS | METH_KEYWORDS, read_doc},
     {"stats", segment_stats, METH_NOARGS, stats_doc},
     {"check", segment_check, METH_NOARGS, check_doc},
     {"close", segment_close, METH_NOARGS, close_doc},
@@ -505,5 +514,5 @@ ips_add_segment(PyObject *module, ips_state *state)
         || PyModule_AddType(module, state->segment_stats_type) < 0) {
         return -1;
     }
-    return ips_add_transaction(module, state);
+    return ips_add_transaction(module, state) < 0 ? -1 : ips_add_view(module, state);
 }

@@ -81,4 +81,8 @@ PyObject *ips_transaction_of(PyObject *owner, PyObject *args, PyObject *kwargs);
 
 int ips_add_transaction(PyObject *module, ips_state *state);
 
+/* bind/view.c: the body of Segment.read(timeout=None). */
+PyObject *ips_view_of(PyObject *owner, PyObject *args, PyObject *kwargs);
+int ips_add_view(PyObject *module, ips_state *state);
+
 #endif

@@ -52,6 +52,7 @@ typedef struct {
     PyTypeObject *mp_memory_type;
     PyTypeObject *segment_type;
     PyTypeObject *transaction_type;
+    PyTypeObject *view_type;
     PyTypeObject *map_type;
     PyTypeObject *editing_type;
     PyTypeObject *deque_type;

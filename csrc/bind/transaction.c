@@ -9,9 +9,11 @@
 #include "bind/container.h"
 #include "bind/shared.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "os/clock.h"
+#include "segment/facts.h"
 
 #include <structmember.h> /* after Python.h, which it leaves out */
 
@@ -85,10 +87,15 @@ ips_transaction_timed_out(ips_state *state, ips_segment *segment)
     const ips_object *object = ips_segment_object(segment);
     const char *name = object->named ? object->name : "(unnamed)";
     ips_member_facts facts;
-    ips_owner holder = ips_tx_holder(segment);
-    if (holder != IPS_NOBODY && ips_member_facts_of(object->space, holder, &facts) == 0) {
+    ips_tx_facts open;
+    ips_tx_facts_of(segment, &open);
+    if (open.holder != IPS_NOBODY && ips_member_facts_of(object->space, open.holder, &facts) == 0) {
+        char lasted[48] = "";
+        if (open.since != 0) {
+            (void)snprintf(lasted, sizeof lasted, " for %.3f s", (double)(ips_now() - open.since) / 1e9);
+        }
         return ips_raise_text(state, IPS_ETIMEOUT, "segment '%s': a transaction of process %d (%s) "
-                              "is open", name, (int)facts.process.pid, facts.name);
+                              "is open%s", name, (int)facts.process.pid, facts.name, lasted);
     }
     return ips_raise_text(state, IPS_ETIMEOUT, "segment '%s': waiting for a transaction", name);
 }
@@ -259,6 +266,7 @@ transaction_enter(PyObject *object, PyObject *unused)
         return NULL;
     }
     ips_tx_set_mark(segment, mark_of(task));
+    ips_tx_announce(segment);
     self->segment = segment;
     self->depth = ips_tx_depth(segment);
     self->task = task;

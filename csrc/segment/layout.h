@@ -22,7 +22,7 @@
  *                          changed (segment/view.h); only grows, never journaled
  *   112   since         8  when the open transaction said that it may last: ns of
  *                          the monotonic clock; 0: none, or one of a moment
- *   120   thread        8  the kernel's number of the thread that said so
+ *   120   thread        8  ips_thread_ident of the thread that said so
  *   128   journal      64  segment/journal.h
  *   192   heap       2240  below
  *   2432  catalogue    64  segment/catalogue.h

@@ -49,8 +49,6 @@ uint64_t ips_tx_mark(const ips_segment *segment);
 void ips_tx_freeze(ips_segment *segment);
 /* It may last: tell others since when and in which thread (segment/facts.h). */
 void ips_tx_announce(ips_segment *segment);
-/* Who has a transaction open, for messages; IPS_NOBODY: nobody. */
-ips_owner ips_tx_holder(const ips_segment *segment);
 
 /* Journaled stores: the old bytes go into the journal first.  IPS_ETXFULL
  * where the journal is full: the caller aborts.  `offset` is 8-aligned. */

@@ -67,12 +67,6 @@ ips_tx_mark(const ips_segment *segment)
     return is_mine(segment) ? segment->mark : 0;
 }
 
-ips_owner
-ips_tx_holder(const ips_segment *segment)
-{
-    return ips_lock_owner(&segment->shm->lock);
-}
-
 int
 ips_tx_require(const ips_segment *segment)
 {
@@ -87,7 +81,7 @@ ips_tx_require(const ips_segment *segment)
 static void
 unannounce(ips_segment *segment)
 {
-    /* relaxed, here and below: for people who look. */
+    /* relaxed: for people who look. */
     if (atomic_load_explicit(&segment->shm->since, memory_order_relaxed) != 0) {
         atomic_store_explicit(&segment->shm->since, 0, memory_order_relaxed);
     }
@@ -97,8 +91,8 @@ void
 ips_tx_announce(ips_segment *segment)
 {
     if (is_mine(segment) && segment->depth == 1) {
-        atomic_store_explicit(&segment->shm->thread, (uint64_t)ips_thread_id(),
-                              memory_order_relaxed);
+        /* relaxed: for people who look. */
+        atomic_store_explicit(&segment->shm->thread, ips_thread_ident(), memory_order_relaxed);
         atomic_store_explicit(&segment->shm->since, (uint64_t)ips_now(), memory_order_relaxed);
     }
 }
