@@ -249,6 +249,7 @@ static PyMemberDef view_members[] = {
 };
 
 PyDoc_STRVAR(view_doc,
+"ReadView()\n--\n\n"
 "What Segment.read() returns: a block in which all that is read from the segment\n"
 "is of one moment, and nothing can be written to it.\n\n"
 "Used with `with`, writers wait until the block ends.  Used as\n"
