@@ -320,26 +320,116 @@ core_async_drain(PyObject *module, PyObject *const *args, Py_ssize_t count)
 
 /* --- holders ---------------------------------------------------------------- */
 
-PyDoc_STRVAR(holder_doc, "async_holder(object, /)\n--\n\n"
-"The owner id of the other member that waiters on the object wait for; 0 where\n"
-"there is none, or not one alone.");
+#define HOLDERS_MOST 16u /* a descriptor each, for every loop that waits */
+
+typedef struct {
+    ips_owner me;
+    ips_owner owners[HOLDERS_MOST];
+    uint32_t count;
+    bool more; /* somebody did not fit */
+} holders;
+
+static void
+add_holder(holders *list, ips_owner owner)
+{
+    if (owner == IPS_NOBODY || owner == list->me) {
+        return;
+    }
+    for (uint32_t i = 0; i < list->count; i++) {
+        if (list->owners[i] == owner) {
+            return;
+        }
+    }
+    if (list->count == HOLDERS_MOST) {
+        list->more = true;
+    } else {
+        list->owners[list->count++] = owner;
+    }
+}
+
+static int
+add_claim(ips_owner owner, uint64_t claims, void *list)
+{
+    (void)claims;
+    add_holder((holders *)list, owner);
+    return IPS_OK;
+}
+
+/* Those who have a line; with `active`, a count in it too. */
+static void
+add_lines(holders *list, ips_lines *lines, bool active)
+{
+    uint32_t used = ips_lines_used(lines);
+    for (uint32_t i = 0; i < used; i++) {
+        const ips_line_shm *line = &lines->line[i];
+        /* relaxed, both: news of whom to watch; whoever hears of a death looks again. */
+        if (!active || atomic_load_explicit(&line->active, memory_order_relaxed) != 0) {
+            add_holder(list, atomic_load_explicit(&line->owner, memory_order_relaxed));
+        }
+    }
+}
+
+static void
+add_rwlock(holders *list, ips_rwlock *lock)
+{
+    add_holder(list, ips_lock_owner(&lock->shm->turn));
+    /* relaxed: as above. */
+    add_holder(list, atomic_load_explicit(&lock->shm->gate, memory_order_relaxed)
+                         & ~IPS_OWNER_FLAGS);
+    add_lines(list, &lock->lines, true);
+}
+
+static int
+find_holders(const ips_aio_object *object, holders *list)
+{
+    list->me = ips_space_self(object->space);
+    switch (object->kind) {
+    case IPS_AIO_LOCK:
+    case IPS_AIO_RLOCK:
+        add_holder(list, ips_lock_owner((const ips_lock_shm *)object->words));
+        return IPS_OK;
+    case IPS_AIO_SEMAPHORE:
+        return ips_semaphore_each_claim(&((ips_semaphore_object *)object->cell)->semaphore,
+                                        add_claim, list);
+    case IPS_AIO_BARRIER:
+        add_lines(list, &((ips_barrier_object *)object->cell)->barrier.seats, false);
+        return IPS_OK;
+    case IPS_AIO_RWLOCK:
+        add_rwlock(list, &((ips_rwlock_object *)object->cell)->lock);
+        return IPS_OK;
+    default:
+        return IPS_OK;
+    }
+}
+
+PyDoc_STRVAR(holders_doc, "async_holders(object, /)\n--\n\n"
+"The owner ids of the other members that waiters on the object wait for: whoever\n"
+"holds it, permits of it or reads, or is a party.  A 0 at the end says that there\n"
+"are more.");
 
 static PyObject *
-core_async_holder(PyObject *module, PyObject *self)
+core_async_holders(PyObject *module, PyObject *self)
 {
     ips_aio_object object;
     if (!ips_aio_enter(ips_state_of_module(module), self, &object)) {
         return NULL;
     }
-    ips_owner owner = IPS_NOBODY;
-    if (object.kind == IPS_AIO_LOCK || object.kind == IPS_AIO_RLOCK) {
-        owner = ips_lock_owner((const ips_lock_shm *)object.words);
-    }
-    if (owner == ips_space_self(object.space)) {
-        owner = IPS_NOBODY;
-    }
+    holders list = {0};
+    int status = find_holders(&object, &list);
     ips_aio_leave(&object);
-    return PyLong_FromUnsignedLongLong(owner);
+    if (status < 0) {
+        return ips_raise(object.state, status);
+    }
+    PyObject *result = PyTuple_New((Py_ssize_t)list.count + list.more);
+    for (uint32_t i = 0; result != NULL && i < list.count + list.more; i++) {
+        PyObject *owner = PyLong_FromUnsignedLongLong(i < list.count ? list.owners[i] : 0);
+        if (owner == NULL) {
+            Py_CLEAR(result);
+        } else {
+            PyTuple_SET_ITEM(result, (Py_ssize_t)i, owner);
+        }
+    }
+    return result;
 }
 
 PyDoc_STRVAR(watch_doc, "async_watch(object, owner, /)\n--\n\n"
@@ -372,7 +462,7 @@ core_async_watch(PyObject *module, PyObject *const *args, Py_ssize_t count)
 static PyMethodDef functions[] = {
     {"async_arm", FAST(core_async_arm), arm_doc},
     {"async_drain", FAST(core_async_drain), drain_doc},
-    {"async_holder", core_async_holder, METH_O, holder_doc},
+    {"async_holders", core_async_holders, METH_O, holders_doc},
     {"async_open", core_async_open, METH_O, open_doc},
     {"async_place", core_async_place, METH_O, place_doc},
     {"async_watch", FAST(core_async_watch), watch_doc},

@@ -202,35 +202,38 @@ class Hub:
         for line in tuple(self.lines.values()):
             if not line.waiters:
                 continue
-            holder = self._holder_of(line)
-            subject = holder or line.thing.key[0]
-            if subject in self._watched or subject in asked:
+            holders = self._holders_of(line)
+            # More of them than are watched, or none: then the object is what is asked of.
+            subjects = {holder or line.thing.key[0] for holder in holders or (0,)}
+            if subjects <= self._watched.keys() | asked:
                 line.look()
             else:
                 line.look_for_death()
-                if holder:
-                    self._watch(line.thing.shared, holder)
-            asked.add(subject)
+                self._watch(line.thing.shared, holders)
+            asked |= subjects
         self._watch_only(asked)
         self._pause = min(2 * self._pause, BOUND)
         self._timer = self.loop.call_later(self._pause, self._tick)
 
-    def _holder_of(self, line: Line) -> int:
+    def _holders_of(self, line: Line) -> tuple[int, ...]:
         if line.thing.holder:
-            return line.thing.holder
+            return (line.thing.holder,)
         try:
-            return _core.async_holder(line.thing.shared)
+            return _core.async_holders(line.thing.shared)
         except Error:
-            return 0
+            return ()
 
-    def _watch(self, shared: Any, holder: int) -> None:
-        try:
-            descriptor = _core.async_watch(shared, holder)
-        except Error:
-            return  # closed: its waiters are awake by now
-        if descriptor is not None:
-            self._watched[holder] = descriptor
-            self.loop.add_reader(descriptor, self._on_death, holder)
+    def _watch(self, shared: Any, holders: tuple[int, ...]) -> None:
+        for holder in holders:
+            if not holder or holder in self._watched:
+                continue
+            try:
+                descriptor = _core.async_watch(shared, holder)
+            except Error:
+                return  # closed: its waiters are awake by now
+            if descriptor is not None:
+                self._watched[holder] = descriptor
+                self.loop.add_reader(descriptor, self._on_death, holder)
 
     def _watch_only(self, holders: set[int]) -> None:
         for holder in self._watched.keys() - holders:
@@ -245,7 +248,7 @@ class Hub:
     def _on_death(self, holder: int) -> None:
         self._unwatch(holder)
         for line in tuple(self.lines.values()):
-            if line.waiters and self._holder_of(line) == holder:
+            if line.waiters and holder in self._holders_of(line):
                 line.look_for_death()
 
     def retire(self) -> None:

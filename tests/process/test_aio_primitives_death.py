@@ -112,6 +112,32 @@ def test_what_a_killed_process_held_comes_to_the_task_that_waits(holds, waits):
     assert took < 2, took  # a bound is 0.1 s; this machine may be busy
 
 
+@pytest.mark.parametrize(
+    ("has", "waits"),
+    [
+        ("ipcsys.Semaphore(1, name='x').acquire()", lambda: aio.Semaphore(1, name="x").acquire()),
+        ("ipcsys.RWLock(name='x').acquire_read()", lambda: aio.RWLock(name="x").acquire_write()),
+        ("ipcsys.RWLock(name='x').acquire_write()", lambda: aio.RWLock(name="x").acquire_read()),
+        ("ipcsys.Barrier(3, name='x').wait()", lambda: aio.Barrier(3, name="x").wait()),
+    ],
+    ids=["permit", "reader", "writer", "party"],
+)
+def test_the_kernel_tells_a_loop_of_the_death_of_any_holder(has, waits):
+    async def main(holder):
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0.15)
+        assert not task.done()
+        loops.hub_of(asyncio.get_running_loop())._timer.cancel()  # no bound ends it
+        holder.process.kill()
+        with contextlib.suppress(threading.BrokenBarrierError):
+            assert await asyncio.wait_for(task, 10) is True
+
+    with Child(f"say('here')\nheld = {has}\nhear()") as holder:
+        holder.expect("here")
+        time.sleep(0.1)
+        run(main(holder))
+
+
 def test_a_killed_party_breaks_the_barrier_for_the_tasks_that_wait():
     barrier = aio.Barrier(3, name="b")
 
