@@ -26,6 +26,9 @@ SAYS = {
     "lock.py": r"counted: 2000\n",
     "condition.py": r"the second does: wash the dishes\n",
     "lock_death.py": r"acquired [\d.]+ ms after the kill\nabandoned by its owner: True\n",
+    "mapped_file.py": (
+        r"after kill -9: \{'lamp': 2, 'chair': 4\}\nafter a reboot: \{'lamp': 2\}\n"
+    ),
     "mp_dropin.py": r"ended: \[-9, 0, 0\]\ndone: \[0, 1, 2, 4, 5, 6, 7, 8, 9\]\ntotal: 42\n",
     "queue_basics.py": r"(\{'job': \d, 'square': \d+\}\n){3}",
     "rlock.py": r"\{'checking': 600, 'savings': 300\}\n",
