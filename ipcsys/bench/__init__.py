@@ -14,6 +14,7 @@
     locks        a pair of acquire and release: free, `with`, contended
     primitives   every primitive beside its namesakes: free, contended, handed over
     maps         look-ups, replacements, transactions, growth beside a reader
+    mapped       a segment in a file, opened after its users were killed
     sequences    an append, an index, a value passed on
     shared       atomics, and views of an array
     calls        a call to a node beside a pipe

@@ -12,6 +12,7 @@ from ipcsys.bench import (
     inside,
     locks,
     machine,
+    mapped,
     maps,
     messages,
     noise,
@@ -249,6 +250,7 @@ def data(run):
     adds = (shared.Adds(kind, 50_000, run.cpus) for kind in run.available(shared.ATOMICS))
     run.contest("atomic addition", "operations/s", MORE, adds)
     _arrays(run)
+    _mapped(run)
     _allocations(run)
 
 
@@ -295,6 +297,12 @@ def _arrays(run):
     entrants = (shared.Views(kind, size, 20, run.cpus) for kind in run.available(shared.ARRAYS))
     work = f"numpy view of an array of {size >> 20} MiB that another process made"
     run.contest(work, "s", LESS, entrants)
+
+
+def _mapped(run):
+    size = run.settings.memory
+    work = f"segment of {size >> 20} MiB in a file, opened after kill -9 inside a transaction"
+    run.contest(work, "s", LESS, (mapped.Reopening(size, run.cpus),))
 
 
 def call(run):

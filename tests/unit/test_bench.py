@@ -26,6 +26,7 @@ from ipcsys.bench import (
     locks,
     loops,
     machine,
+    mapped,
     maps,
     messages,
     noise,
@@ -365,6 +366,10 @@ def test_sequences_and_views_are_timed():
 def test_a_record_s_field_is_timed(what):
     for kind in records.KINDS[:2]:
         assert 1e-9 < measured(records.Access(kind, what, 1000, CPUS)) < 1e-3
+
+
+def test_a_file_is_opened_after_its_users_were_killed():
+    assert 1e-6 < measured(mapped.Reopening(1 << 20, CPUS)) < 5
 
 
 def test_a_rival_that_is_not_installed_is_named(monkeypatch):
