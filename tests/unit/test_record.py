@@ -294,6 +294,32 @@ def test_a_transaction_reads_its_own_writes_and_is_undone_whole(segment, tick):
     assert segment.stats().used == used
 
 
+def test_a_view_of_several_records_is_of_one_moment(segment):
+    one, two = segment.construct(Tick, "one", "", 0.0), segment.construct(Tick, "two", "", 0.0)
+    stop = threading.Event()
+
+    def write():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            with segment.transaction():
+                one.price, two.symbol = number, "s" * (number % 40)
+                two.price = number
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for _ in range(300):
+        for view in segment.read():
+            with view:
+                found = one.price, two.price, two.symbol
+        assert found[0] == found[1] and len(found[2]) == found[0] % 40
+        with segment.read(), pytest.raises(ipcsys.TransactionError):
+            one.price = -1.0
+    stop.set()
+    writer.join(10)
+    assert one.price == two.price > 0
+
+
 def test_another_task_of_the_thread_cannot_write_meanwhile(segment, tick):
     async def other():
         tick.price = 1.0
