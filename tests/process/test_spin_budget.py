@@ -16,7 +16,10 @@ event = ipcsys.Event()
 before = _core.spin_budget()
 begun = time.monotonic()
 event.wait(0.05)
-print(before, _core.spin_budget(), time.monotonic() - begun, len(os.listdir("/proc/self/task")))
+waited = time.monotonic() - begun
+while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() - begun < 5:
+    time.sleep(0.001)  # a joined thread is listed until the kernel is through with it
+print(before, _core.spin_budget(), waited, len(os.listdir("/proc/self/task")))
 """
 
 
@@ -40,7 +43,7 @@ def stored(folder, number=None):
 
 
 def test_the_first_who_parks_finds_out_and_those_who_come_later_know(namespace, namespace_folder):
-    for _ in range(20):  # a machine that is too busy gives no figure
+    for _ in range(100):  # a machine that is too busy gives no figure
         before, after, seconds = budgets()
         assert before == 50_000 and seconds >= 0.05
         if stored(namespace_folder):

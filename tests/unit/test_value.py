@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import decimal
 import enum
-import gc
 import math
 import pickle
 import subprocess
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 
 import ipcsys
+from blocks import kept_by
 from ipcsys._core import decode_value, encode_value
 
 RAW, MSGPACK, PICKLE = 0, 1, 2
@@ -490,13 +490,4 @@ def test_nothing_leaks():
             with pytest.raises(ipcsys.EncodeError):
                 encode_value(value, NO_PICKLE)
 
-    def blocks():
-        gc.collect()
-        return sys.getallocatedblocks()
-
-    once()
-    once()
-    before = blocks()
-    for _ in range(5):
-        once()
-    assert blocks() - before < 100
+    assert kept_by(once, times=5) < 100
