@@ -279,6 +279,9 @@ static PyStructSequence_Field stats_fields[] = {
     {"blocks", "blocks in use"},
     {"objects", "objects under keys"},
     {"members", "processes that have it open"},
+    {"overhead", "bytes of the heap that are neither used nor free: heads and leftovers"},
+    {"largest_free", "bytes of the largest block that can be given out without growing"},
+    {"memory", "bytes of memory its file takes now; less than size after trim()"},
     {NULL, NULL},
 };
 
@@ -286,7 +289,7 @@ static PyStructSequence_Desc stats_description = {
     .name = "ipcsys.SegmentStats",
     .doc = "SegmentStats(iterable, /)\n--\n\nWhat Segment.stats() returns.",
     .fields = stats_fields,
-    .n_in_sequence = 7,
+    .n_in_sequence = 10,
 };
 
 PyDoc_STRVAR(stats_doc, "stats($self, /)\n--\n\n"
@@ -310,9 +313,10 @@ segment_stats(PyObject *object, PyObject *unused)
     Py_END_ALLOW_THREADS
     PyObject *result = status < 0 ? ips_raise(state, status)
                                   : PyStructSequence_New(state->segment_stats_type);
-    const uint64_t numbers[] = {stats.size,   stats.max_size, stats.free_bytes, stats.used,
-                                stats.blocks, stats.objects,  stats.members};
-    for (int i = 0; result != NULL && i < 7; i++) {
+    const uint64_t numbers[] = {stats.size,     stats.max_size,     stats.free_bytes, stats.used,
+                                stats.blocks,   stats.objects,      stats.members,
+                                stats.overhead, stats.largest_free, stats.memory};
+    for (int i = 0; result != NULL && i < (int)(sizeof numbers / sizeof *numbers); i++) {
         PyObject *number = PyLong_FromUnsignedLongLong(numbers[i]);
         if (number == NULL) {
             Py_CLEAR(result);
@@ -382,6 +386,40 @@ segment_check(PyObject *object, PyObject *unused)
     return lines;
 }
 
+static int
+mark_step(void *segment, int64_t deadline)
+{
+    return ips_segment_trim_mark((ips_segment *)segment, deadline);
+}
+
+PyDoc_STRVAR(trim_doc, "trim($self, /)\n--\n\n"
+"Give the memory of free pages back to the system; how many bytes that were.  The segment\n"
+"keeps its size and takes the memory again when it needs it (SegmentFull or OSError where the\n"
+"system has none then).  0 while another process has the segment open, or a pickled handle of\n"
+"it is under way: a reader there could still be looking.  TransactionError inside a transaction.");
+
+static PyObject *
+segment_trim(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
+    ips_state *state = segment == NULL ? NULL : ips_state_of_type(Py_TYPE(object));
+    if (state == NULL || ips_transaction_admit(state, segment) < 0) {
+        return NULL;
+    }
+    uint64_t given_back = 0;
+    ips_segment_hold(segment);
+    int status = ips_wait_without_gil(mark_step, segment, IPS_FOREVER);
+    if (status == 0) {
+        status = ips_segment_trim_punch(segment, &given_back); /* readers need the GIL */
+    }
+    ips_segment_close(segment);
+    if (PyErr_Occurred() != NULL) {
+        return NULL;
+    }
+    return status < 0 ? ips_raise(state, status) : PyLong_FromUnsignedLongLong(given_back);
+}
+
 PyDoc_STRVAR(transaction_doc, "transaction($self, /, timeout=None)\n--\n\n"
 "A context manager: everything done to the segment in its block happens whole or not at all,\n"
 "against exceptions and against kill -9.  Nested in another of the same thread it is a\n"
@@ -440,6 +478,7 @@ static PyMethodDef segment_methods[] = {
      METH_VARARGS | METH_KEYWORDS, transaction_doc},
     {"read", (PyCFunction)(void (*)(void))ips_view_of, METH_VARARGS | METH_KEYWORDS, read_doc},
     {"stats", segment_stats, METH_NOARGS, stats_doc},
+    {"trim", segment_trim, METH_NOARGS, trim_doc},
     {"check", segment_check, METH_NOARGS, check_doc},
     {"close", segment_close, METH_NOARGS, close_doc},
     {"request_shutdown", segment_request_shutdown, METH_NOARGS, request_shutdown_doc},

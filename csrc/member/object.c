@@ -473,6 +473,50 @@ ips_object_backs(ips_object *object, uint64_t offset, uint64_t size)
     return true;
 }
 
+/* The file through this member's own link, which nobody else removes. */
+static int
+open_own(ips_object *object, int *fd, ips_file_facts *facts)
+{
+    ips_owner me = ips_space_self(object->space);
+    int folder;
+    int status = me == IPS_NOBODY ? ips_last_note()->status
+                                  : ips_folder_open(object->space, me, false, &folder);
+    if (status < 0) {
+        return status;
+    }
+    status = ips_file_open(folder, object->link, fd, facts);
+    ips_file_close(folder);
+    return status;
+}
+
+int
+ips_object_punch(ips_object *object, uint64_t from, uint64_t to)
+{
+    int fd;
+    ips_file_facts facts;
+    int status = open_own(object, &fd, &facts);
+    if (status < 0) {
+        return status;
+    }
+    status = ips_file_punch(fd, from, to);
+    ips_file_close(fd);
+    return status;
+}
+
+int
+ips_object_memory(ips_object *object, uint64_t *bytes)
+{
+    int fd;
+    ips_file_facts facts;
+    int status = open_own(object, &fd, &facts);
+    if (status < 0) {
+        return status;
+    }
+    ips_file_close(fd);
+    *bytes = facts.blocks;
+    return IPS_OK;
+}
+
 int
 ips_object_back(ips_object *object, uint64_t from, uint64_t to)
 {
@@ -480,16 +524,9 @@ ips_object_back(ips_object *object, uint64_t from, uint64_t to)
         return ips_fail(IPS_ENOSPACE, "'%s' may not grow beyond %llu bytes", title(object->name),
                         (unsigned long long)object->max_size);
     }
-    ips_owner me = ips_space_self(object->space);
-    int folder, fd;
-    int status = me == IPS_NOBODY ? ips_last_note()->status
-                                  : ips_folder_open(object->space, me, false, &folder);
-    if (status < 0) {
-        return status;
-    }
+    int fd;
     ips_file_facts facts;
-    status = ips_file_open(folder, object->link, &fd, &facts);
-    ips_file_close(folder);
+    int status = open_own(object, &fd, &facts);
     if (status < 0) {
         return status;
     }

@@ -96,6 +96,12 @@ IPS_MUST_CHECK int ips_object_grow(ips_object *object, uint64_t size);
  * how long the file is.  The caller holds the lock that orders growth. */
 IPS_MUST_CHECK int ips_object_back(ips_object *object, uint64_t from, uint64_t to);
 
+/* Give the memory of the whole pages in [from, to) back.  Nobody may look at
+ * them until they are backed again: on a full file system that is SIGBUS. */
+IPS_MUST_CHECK int ips_object_punch(ips_object *object, uint64_t from, uint64_t to);
+/* Bytes of memory that the file takes now. */
+IPS_MUST_CHECK int ips_object_memory(ips_object *object, uint64_t *bytes);
+
 /* Remove a name.  Without `force`, IPS_EINUSE while live members hold it.
  * Holders keep a working object either way. */
 IPS_MUST_CHECK int ips_object_remove(ips_space *space, const char *name, bool force);

@@ -276,6 +276,24 @@ ips_file_back(int fd, uint64_t from, uint64_t size)
     return IPS_OK;
 }
 
+int
+ips_file_punch(int fd, uint64_t from, uint64_t to)
+{
+    uint64_t page = ips_page_size();
+    from = (from + page - 1) / page * page;
+    to = to / page * page;
+    while (from < to) {
+        if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+                      (off_t)(to - from)) == 0) {
+            return IPS_OK;
+        }
+        if (errno != EINTR) {
+            return ips_fail_errno("giving %llu bytes back", (unsigned long long)(to - from));
+        }
+    }
+    return IPS_OK;
+}
+
 void
 ips_file_close(int fd)
 {

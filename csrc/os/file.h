@@ -51,6 +51,9 @@ IPS_MUST_CHECK int ips_file_open(int dir, const char *name, int *fd, ips_file_fa
 /* Back [0, size) with memory: steps of at most 16 MiB, signals held off
  * during each, so that neither EINTR nor SIGBUS can follow.  Grows the file. */
 IPS_MUST_CHECK int ips_file_back(int fd, uint64_t from, uint64_t size);
+/* Give the memory of the whole pages in [from, to) back; reading them finds
+ * zeros and takes memory again, which a full file system answers with SIGBUS. */
+IPS_MUST_CHECK int ips_file_punch(int fd, uint64_t from, uint64_t to);
 void ips_file_close(int fd);
 IPS_MUST_CHECK int ips_file_read(int fd, void *to, size_t size, uint64_t offset); /* all or IPS_EFORMAT */
 

@@ -181,12 +181,13 @@ append(ips_segment *segment, uint64_t bytes)
         status = leave_bin(segment, &last);
         last.size += bytes;
     } else {
-        ips_chunk fresh = {(ips_chunk_shm *)(segment->base + end), end, bytes, IPS_CHUNK_FREE};
+        ips_chunk fresh = {(ips_chunk_shm *)(segment->base + end), end, bytes, IPS_CHUNK_FREE,
+                           false};
         fresh.shm->before = last.size;
         ips_set(segment, &heap->last, end);
         last = fresh;
     }
-    ips_set(segment, &last.shm->size, last.size | IPS_CHUNK_FREE);
+    ips_set(segment, &last.shm->size, ips_chunk_free_word(&last));
     return status < 0 ? status : enter_bin(segment, &last);
 }
 
@@ -227,11 +228,21 @@ split(ips_segment *segment, ips_chunk *chunk, uint64_t size)
         return IPS_OK;
     }
     uint64_t at = chunk->offset + size;
-    ips_chunk right = {(ips_chunk_shm *)(segment->base + at), at, rest, IPS_CHUNK_FREE};
-    right.shm->size = rest | IPS_CHUNK_FREE; /* in a free chunk's payload: no entry */
+    ips_chunk right = {(ips_chunk_shm *)(segment->base + at), at, rest, IPS_CHUNK_FREE,
+                       chunk->hole};
+    right.shm->size = ips_chunk_free_word(&right); /* in a free chunk's payload: no entry */
     right.shm->before = size;
     int status = tell_right(segment, &right);
     return status < 0 ? status : enter_bin(segment, &right);
+}
+
+/* Memory for the first `size` bytes of a chunk and for the head of the rest. */
+static int
+fill_hole(ips_segment *segment, const ips_chunk *chunk, uint64_t size)
+{
+    uint64_t need = size + IPS_CHUNK_UNIT;
+    need = need > chunk->size ? chunk->size : need;
+    return ips_object_back(segment->object, chunk->offset, chunk->offset + need);
 }
 
 int
@@ -251,11 +262,16 @@ ips_chunk_alloc(ips_segment *segment, uint64_t size, unsigned state, ips_chunk *
     if (status < 0) {
         return status;
     }
+    status = out->hole ? fill_hole(segment, out, size) : IPS_OK;
+    if (status < 0) {
+        return status;
+    }
     status = leave_bin(segment, out);
     if (status == 0) {
         status = split(segment, out, size);
     }
     out->state = state;
+    out->hole = false;
     ips_set(segment, &out->shm->next, 0);
     ips_set(segment, &out->shm->previous, 0);
     ips_set(segment, &out->shm->size, size | state);
@@ -300,6 +316,7 @@ ips_chunk_free(ips_segment *segment, const ips_chunk *chunk)
         status = absorb(segment, end, &right);
         if (status == 0 && right.state == IPS_CHUNK_FREE) {
             whole.size += right.size;
+            whole.hole = right.hole;
             bury_head(segment, &right);
         }
     }
@@ -316,10 +333,11 @@ ips_chunk_free(ips_segment *segment, const ips_chunk *chunk)
             whole.shm = left.shm;
             whole.offset = left.offset;
             whole.size += left.size;
+            whole.hole |= left.hole;
         }
     }
     if (status == 0) {
-        ips_set(segment, &whole.shm->size, whole.size | IPS_CHUNK_FREE);
+        ips_set(segment, &whole.shm->size, ips_chunk_free_word(&whole));
         status = tell_right(segment, &whole);
     }
     return status < 0 ? status : enter_bin(segment, &whole);

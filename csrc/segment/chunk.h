@@ -16,6 +16,10 @@
  * four bins for each doubling.  Neighbours that are both free become one, so
  * no two free chunks touch.
  *
+ * A free chunk marked HOLE may have pages without memory behind its head
+ * (segment/trim.c).  Whoever takes such a chunk backs what it takes, and the
+ * head of the rest, first; united with others it stays one.
+ *
  * Who writes: the holder of the segment's lock, in a transaction.  Every word
  * of a chunk that exists is journaled.  Bytes inside a free chunk's payload
  * mean nothing, so a head written there (the rest of a split) needs no entry.
@@ -35,6 +39,7 @@ enum {
     IPS_CHUNK_RUN = 3,
     IPS_CHUNK_STABLE = 4,
     IPS_CHUNK_JOURNAL = 5,
+    IPS_CHUNK_HOLE = 32, /* beside FREE */
     IPS_CHUNK_STATE = 63,
     IPS_CHUNK_UNIT = 64,
 };
@@ -56,6 +61,7 @@ typedef struct {
     uint64_t offset;
     uint64_t size;
     unsigned state;
+    bool hole; /* of a free one: pages behind its head may have no memory */
 } ips_chunk;
 static inline bool
 ips_chunk_at(const ips_segment *segment, uint64_t offset, ips_chunk *out)
@@ -69,9 +75,11 @@ ips_chunk_at(const ips_segment *segment, uint64_t offset, ips_chunk *out)
     out->shm = shm;
     out->offset = offset;
     out->size = word & ~(uint64_t)IPS_CHUNK_STATE;
-    out->state = (unsigned)(word & IPS_CHUNK_STATE);
+    out->state = (unsigned)(word & (IPS_CHUNK_STATE & ~IPS_CHUNK_HOLE));
+    out->hole = (word & IPS_CHUNK_HOLE) != 0;
     return out->size != 0 && out->size <= segment->size - offset &&
-           out->state >= IPS_CHUNK_FREE && out->state <= IPS_CHUNK_JOURNAL;
+           out->state >= IPS_CHUNK_FREE && out->state <= IPS_CHUNK_JOURNAL &&
+           (!out->hole || out->state == IPS_CHUNK_FREE);
 }
 
 /* A chunk of exactly `size` bytes (a multiple of the unit) in `state`; next
@@ -79,6 +87,13 @@ ips_chunk_at(const ips_segment *segment, uint64_t offset, ips_chunk *out)
 IPS_MUST_CHECK int ips_chunk_alloc(ips_segment *segment, uint64_t size, unsigned state,
     ips_chunk *out);
 IPS_MUST_CHECK int ips_chunk_free(ips_segment *segment, const ips_chunk *chunk);
+
+/* The first word of a free chunk's head. */
+static inline uint64_t
+ips_chunk_free_word(const ips_chunk *chunk)
+{
+    return chunk->size | IPS_CHUNK_FREE | (chunk->hole ? IPS_CHUNK_HOLE : 0u);
+}
 
 /* Which bin a chunk of `size` bytes stands in. */
 unsigned ips_chunk_bin(uint64_t size);

@@ -141,11 +141,9 @@ run_of_class(const ips_segment *segment, uint64_t offset, unsigned class, ips_ru
     return ips_heap_damaged(segment, "a run", offset);
 }
 
-/* The heap is full: give the empty runs back that their classes keep.  They
- * were empty before this transaction, whose frees are still to come.  1 if
- * there were any. */
-static int
-release_empty_runs(ips_segment *segment)
+/* They were empty before this transaction, whose frees are still to come. */
+int
+ips_heap_release_runs(ips_segment *segment)
 {
     int found = 0;
     uint64_t steps = segment->size / IPS_CHUNK_UNIT;
@@ -178,7 +176,7 @@ chunk_by_force(ips_segment *segment, uint64_t size, unsigned state, ips_chunk *o
 {
     int status = ips_chunk_alloc(segment, size, state, out);
     if (status == IPS_ESEGFULL || status == IPS_ENOSPACE) {
-        int released = release_empty_runs(segment);
+        int released = ips_heap_release_runs(segment);
         if (released < 0) {
             return released;
         }

@@ -150,6 +150,9 @@ void ips_heap_store_sums(ips_segment *segment);
 /* After the commit: give the pending blocks back, in steps. */
 void ips_heap_work_off(ips_segment *segment);
 
+/* Give the empty runs back that their classes keep: 1 if there were any. */
+IPS_MUST_CHECK int ips_heap_release_runs(ips_segment *segment);
+
 /* The heap's invariants and its sums against a walk; call in a transaction. */
 IPS_MUST_CHECK int ips_heap_check(ips_segment *segment,
     void (*report)(const char *line, void *context), void *context);

@@ -320,6 +320,30 @@ ips_segment_close(ips_segment *segment)
     }
 }
 
+/* Of the highest bin that holds any; a look without the lock, which may be
+ * old news by now. */
+static uint64_t
+largest_free(ips_segment *segment)
+{
+    const ips_heap_shm *heap = ips_heap_of(segment);
+    uint64_t largest = 0;
+    unsigned bin = IPS_BINS;
+    while (bin > 0 && ips_peek(&heap->bins[bin - 1]) == 0) {
+        bin--;
+    }
+    uint64_t offset = bin > 0 ? ips_peek(&heap->bins[bin - 1]) : 0;
+    for (int steps = 1000; offset != 0 && steps > 0; steps--) {
+        const ips_chunk_shm *chunk = ips_segment_at(segment, offset, sizeof *chunk);
+        if (chunk == NULL) {
+            break;
+        }
+        uint64_t size = ips_peek(&chunk->size) & ~(uint64_t)IPS_CHUNK_STATE;
+        largest = size > largest && size <= segment->max_size ? size : largest;
+        offset = ips_peek(&chunk->next);
+    }
+    return largest > IPS_BIG_PAYLOAD ? largest - IPS_BIG_PAYLOAD : 0;
+}
+
 int
 ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out)
 {
@@ -336,6 +360,9 @@ ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out)
         .free_bytes = taken < heap_size ? heap_size - taken : 0,
         .blocks = heap->blocks + (uint64_t)sums.blocks,
         .objects = segment->shm->catalogue.count,
+        .overhead = heap->overhead,
+        .largest_free = largest_free(segment),
     };
-    return ips_object_users(segment->object, &out->members);
+    int status = ips_object_memory(segment->object, &out->memory);
+    return status < 0 ? status : ips_object_users(segment->object, &out->members);
 }

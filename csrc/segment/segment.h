@@ -142,6 +142,9 @@ IPS_MUST_CHECK int ips_catalogue_next(ips_segment *segment, uint64_t *cursor, ip
 /* --- the whole */
 typedef struct {
     uint64_t size, max_size, used, free_bytes, blocks, objects, members;
+    uint64_t overhead;     /* with used and free_bytes: all of the heap */
+    uint64_t largest_free; /* bytes in one piece, without growing */
+    uint64_t memory;       /* bytes the file takes now */
 } ips_segment_stats;
 IPS_MUST_CHECK int ips_segment_open(ips_space *space, const char *name, ips_open_mode mode,
     uint64_t size, uint64_t max_size, bool cleanup_last, ips_segment **out, bool *created);
@@ -150,6 +153,12 @@ ips_object *ips_segment_object(ips_segment *segment);
 void ips_segment_hold(ips_segment *segment); /* one more handle, for what lies in the segment */
 void ips_segment_close(ips_segment *segment); /* one handle less; the last one unmaps */
 IPS_MUST_CHECK int ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out);
+/* Give free memory back to the system, in two parts: mark waits for the lock,
+ * without the GIL; punch does not wait (then nothing is given back), and no
+ * thread of this process may read without the lock meanwhile: it keeps the
+ * GIL.  Neither does anything while another member has the segment open. */
+IPS_MUST_CHECK int ips_segment_trim_mark(ips_segment *segment, int64_t deadline);
+IPS_MUST_CHECK int ips_segment_trim_punch(ips_segment *segment, uint64_t *given_back);
 /* Invariants; one report line per problem.  Takes the lock. */
 IPS_MUST_CHECK int ips_segment_check(ips_segment *segment, int64_t deadline,
     void (*report)(const char *line, void *context), void *context);

@@ -331,6 +331,17 @@ free_own(ips_segment *segment) /* blocks of this transaction: not deferred */
 }
 
 static void
+mark_and_use_holes(ips_segment *segment) /* the contents stay as they are */
+{
+    ips_offset block;
+    CHECK(ips_segment_trim_mark(segment, IPS_FOREVER) == 0);
+    begin(segment);
+    CHECK(ips_tx_alloc(segment, 9000, &block) == 0);
+    CHECK(ips_tx_free(segment, block) == 0);
+    ips_tx_abort(segment);
+}
+
+static void
 change_cells(ips_segment *segment)
 {
     ips_offset other;
@@ -353,6 +364,7 @@ static const struct {
     {"a growing heap", grow_heap},
     {"runs given back", free_run},
     {"blocks freed in the transaction that made them", free_own},
+    {"holes marked and used", mark_and_use_holes},
     {"cells", change_cells},
 };
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a segment does with its memory beyond giving it out and taking it back. */
+#include <sys/wait.h>
+
 #include "segment_scene.h"
 
 /* A full segment's empty runs become other memory: undone, they are runs
@@ -96,6 +98,120 @@ test_savepoints_keep_what_they_may_bring_back(void)
     puts("ok savepoints keep what they may bring back");
 }
 
+static void
+fill(ips_segment *segment, ips_offset *blocks, int count, size_t size)
+{
+    begin(segment);
+    for (int i = 0; i < count; i++) {
+        CHECK(ips_tx_alloc(segment, size, &blocks[i]) == 0);
+        memset(ips_segment_at(segment, blocks[i], size), i, size);
+    }
+    commit(segment);
+}
+
+static uint64_t
+trim(ips_segment *segment)
+{
+    uint64_t given_back;
+    CHECK(ips_segment_trim_mark(segment, IPS_FOREVER) == 0);
+    CHECK(ips_segment_trim_punch(segment, &given_back) == 0);
+    return given_back;
+}
+
+/* Free pages at the end and in the middle go and come back; all else stays. */
+static void
+test_trimmed_memory_comes_back(void)
+{
+    enum { COUNT = 32 };
+    ips_segment *segment = open_segment(NULL, 256 * KIB, 4 * MIB);
+    ips_offset blocks[COUNT];
+    uint64_t state = 2463534242;
+    for (int round = 0; round < 20; round++) {
+        fill(segment, blocks, COUNT, 50000);
+        begin(segment);
+        for (int i = 0; i < COUNT; i++) {
+            if (draw(&state) % 4 != 0) {
+                CHECK(ips_tx_free(segment, blocks[i]) == 0);
+                blocks[i] = 0;
+            }
+        }
+        commit(segment);
+        ips_segment_stats before = stats_of(segment);
+        uint64_t given_back = trim(segment);
+        ips_segment_stats after = stats_of(segment);
+        CHECK(given_back > 200000 && after.memory == before.memory - given_back);
+        CHECK(after.memory >= after.used && after.used == before.used);
+        check_sound(segment);
+        for (int i = 0; i < COUNT; i++) {
+            uint8_t *bytes = blocks[i] != 0 ? ips_segment_at(segment, blocks[i], 50000) : NULL;
+            CHECK(bytes == NULL || (bytes[0] == i && bytes[49999] == i));
+        }
+        begin(segment); /* undone, it is a hole again */
+        ips_offset at;
+        CHECK(ips_tx_alloc(segment, 30000, &at) == 0 && ips_tx_alloc(segment, 40, &at) == 0);
+        ips_tx_abort(segment);
+        check_sound(segment);
+        begin(segment);
+        for (int i = 0; i < COUNT; i++) {
+            CHECK(blocks[i] == 0 || ips_tx_free(segment, blocks[i]) == 0);
+        }
+        commit(segment);
+        check_sound(segment);
+    }
+    CHECK(trim(segment) > 0 && stats_of(segment).memory < 150 * KIB);
+    CHECK(trim(segment) == 0);
+    ips_segment_close(segment);
+    puts("ok trimmed memory comes back when it is needed");
+}
+
+/* Every block handed out has memory: what was punched is backed again. */
+static void
+test_blocks_have_memory_after_a_trim(void)
+{
+    ips_segment *segment = open_segment(NULL, 1 * MIB, 1 * MIB);
+    ips_offset blocks[300];
+    fill(segment, blocks, 300, 3000);
+    begin(segment);
+    for (int i = 0; i < 300; i++) {
+        CHECK(ips_tx_free(segment, blocks[i]) == 0);
+    }
+    commit(segment);
+    CHECK(trim(segment) > 800000);
+    uint64_t least = stats_of(segment).memory;
+    begin(segment);
+    for (int i = 0; i < 300; i++) { /* untouched: memory must come with the block */
+        CHECK(ips_tx_alloc(segment, 3000, &blocks[i]) == 0);
+    }
+    CHECK(stats_of(segment).memory - least >= UINT64_C(300) * 3000 - 8192);
+    commit(segment);
+    check_sound(segment);
+    ips_segment_close(segment);
+    puts("ok blocks have memory after a trim");
+}
+
+/* While a second member has it open, nothing goes. */
+static void
+test_no_trim_while_others_may_read(void)
+{
+    ips_segment *segment = open_segment("shared", 1 * MIB, 1 * MIB);
+    int ready[2], leave[2];
+    char byte = 0;
+    CHECK(pipe(ready) == 0 && pipe(leave) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK(close(leave[1]) == 0 && write(ready[1], &byte, 1) == 1);
+        _exit(read(leave[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    CHECK(read(ready[0], &byte, 1) == 1);
+    CHECK(stats_of(segment).members == 2 && trim(segment) == 0);
+    int status;
+    CHECK(close(leave[1]) == 0 && waitpid(child, &status, 0) == child && status == 0);
+    CHECK(trim(segment) > 0);
+    check_sound(segment);
+    ips_segment_close(segment);
+    puts("ok nothing is trimmed while another member has it open");
+}
+
 int
 main(void)
 {
@@ -103,5 +219,8 @@ main(void)
     test_runs_come_back_after_a_rollback();
     test_own_blocks_are_used_again();
     test_savepoints_keep_what_they_may_bring_back();
+    test_trimmed_memory_comes_back();
+    test_blocks_have_memory_after_a_trim();
+    test_no_trim_while_others_may_read();
     return 0;
 }

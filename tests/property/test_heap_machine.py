@@ -75,6 +75,24 @@ class HeapMachine(RuleBasedStateMachine):
         except (Undo, SegmentFull):
             pass
 
+    @rule()
+    def trim(self):
+        used = self.segment.stats().used
+        self.segment.trim()
+        assert self.segment.stats().used == used
+
+    @rule(sizes=st.lists(SIZES, min_size=2, max_size=6), key=st.integers(0, 20))
+    def rewrite_in_one_transaction(self, sizes, key):
+        value = self.model["first"].get(key)
+        try:
+            with self.segment.transaction():
+                for size in sizes:
+                    value = self.block(size)
+                    self.objects["first"][key] = value
+        except SegmentFull:
+            return
+        self.model["first"][key] = value
+
     @precondition(lambda self: len(self.model) < 4)
     @rule(name=st.sampled_from("abc"))
     def construct(self, name):

@@ -134,6 +134,33 @@ class Content(_Named):
         super().remove()
 
 
+class Trim(_Named):
+    """Memory given back: what stands in the segment does not notice."""
+
+    name = "segment.trim"
+    kept = {"pears": "x" * 3000}  # noqa: RUF012
+
+    def create(self):
+        super().create()
+        self.segment.construct(ipcsys.SharedMap, "kept", self.kept)
+        self.segment.construct(ipcsys.SharedMap, "gone", {n: bytes(20_000) for n in range(9)})
+        self.segment.destroy("gone")
+        self.segment.close()  # another's handle would forbid it
+
+    def operation(self):
+        return (self.segment.trim,)
+
+    def verify(self, first, finished):
+        if self.segment.closed:
+            self.segment = ipcsys.Segment(self.tag, create=False)
+        assert self.segment.check() == []
+        assert self.segment["kept"] == self.kept
+        with self.segment["kept"] as kept:
+            kept["large"] = b"y" * 100_000
+            assert kept.pop("large") == b"y" * 100_000
+        self.usable()
+
+
 class Commit(Content):
     name = "segment.transaction"
     after = ({"apples": 4, "plums": "y" * 2000, "figs": 7}, [2, 3, "added"])
