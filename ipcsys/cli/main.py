@@ -11,6 +11,7 @@ from ipcsys.cli.bench import bench
 from ipcsys.cli.check import check
 from ipcsys.cli.demo import demo
 from ipcsys.cli.doctor import doctor
+from ipcsys.cli.dump import dump, load
 from ipcsys.cli.locks import locks
 from ipcsys.cli.ls import ls
 from ipcsys.cli.output import printable
@@ -34,7 +35,7 @@ def ipcsys(context):
         context.exit(USAGE)
 
 
-for _command in (bench, check, demo, doctor, locks, ls, rm, schema, version):
+for _command in (bench, check, demo, doctor, dump, load, locks, ls, rm, schema, version):
     ipcsys.add_command(_command)
 
 
