@@ -18,6 +18,7 @@
 #include "os/clock.h"
 #include "os/process.h"
 #include "segment/cells.h"
+#include "segment/facts.h"
 
 #define FORMAT_MAJOR 1
 
@@ -170,6 +171,7 @@ typedef struct {
     char name[IPS_NAME_MAX + 1];
     ips_object_facts facts;
     uint32_t cell_type; /* where it is a cell */
+    ips_tx_facts open;  /* where it is a segment */
 } named_facts;
 
 typedef struct {
@@ -185,6 +187,9 @@ visit_object(const ips_object_facts *facts, void *context)
     (void)snprintf(copy.name, sizeof copy.name, "%s", facts->name);
     if (facts->kind == IPS_KIND_CELL) {
         copy.cell_type = ips_cell_type_of(listing->space, facts->name);
+    } else if (facts->kind == IPS_KIND_SEGMENT &&
+               ips_tx_peek(listing->space, facts->name, &copy.open) < 0) {
+        copy.open = (ips_tx_facts){.holder = IPS_NOBODY}; /* removed meanwhile */
     }
     return ips_facts_append(&listing->list, &copy);
 }
@@ -204,16 +209,30 @@ kind_name(const named_facts *object)
     }
 }
 
+/* (owner, seconds or None, thread ident) of whoever has a transaction open. */
+static PyObject *
+writer_of(const ips_tx_facts *open)
+{
+    if (open->holder == IPS_NOBODY) {
+        return Py_NewRef(Py_None);
+    }
+    return Py_BuildValue("(KNK)", (unsigned long long)open->holder,
+        open->since == 0 ? Py_NewRef(Py_None)
+                         : PyFloat_FromDouble((double)(ips_now() - open->since) / 1e9),
+        (unsigned long long)open->thread);
+}
+
 static PyObject *
 build_object(const void *item)
 {
     const named_facts *copy = (const named_facts *)item;
-    return Py_BuildValue("{s:N,s:s,s:K,s:K,s:I}",
+    return Py_BuildValue("{s:N,s:s,s:K,s:K,s:I,s:N}",
         "name", PyUnicode_DecodeUTF8(copy->name, (Py_ssize_t)strlen(copy->name), "surrogateescape"),
         "kind", kind_name(copy),
         "size", (unsigned long long)copy->facts.size,
         "max_size", (unsigned long long)copy->facts.max_size,
-        "users", (unsigned)copy->facts.users);
+        "users", (unsigned)copy->facts.users,
+        "writer", writer_of(&copy->open));
 }
 
 PyDoc_STRVAR(members_doc, "members($module, /, namespace=None)\n--\n\n"
@@ -237,7 +256,8 @@ core_members(PyObject *module, PyObject *args, PyObject *kwargs)
 }
 
 PyDoc_STRVAR(objects_doc, "objects($module, /, namespace=None)\n--\n\n"
-    "The named objects of a namespace, as dicts.");
+    "The named objects of a namespace, as dicts.  `writer` is (owner, seconds, thread\n"
+    "ident) of whoever has a transaction open on a segment; seconds None: for a moment.");
 
 static PyObject *
 core_objects(PyObject *module, PyObject *args, PyObject *kwargs)

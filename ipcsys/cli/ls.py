@@ -12,6 +12,7 @@ from ipcsys.cli.output import (
     json_option,
     namespace_option,
     print_json,
+    quantity,
     show,
     size_of,
     table,
@@ -20,12 +21,43 @@ from ipcsys.cli.output import (
 
 def look(namespace):
     """The members but for this process, and the named objects."""
-    members = [facts for facts in _core.members(namespace) if facts["pid"] != os.getpid()]
+    objects = sorted(_core.objects(namespace), key=lambda facts: facts["name"])
+    # Members after the objects: a writer who is missing among them is dead.
+    everybody = {facts["owner"]: facts for facts in _core.members(namespace)}
+    for facts in objects:
+        facts["writer"] = writer_of(facts["writer"], everybody)
     return {
         "folder": _core.folder(namespace),
-        "members": members,
-        "objects": sorted(_core.objects(namespace), key=lambda facts: facts["name"]),
+        "members": [facts for facts in everybody.values() if facts["pid"] != os.getpid()],
+        "objects": objects,
     }
+
+
+def writer_of(writer, everybody):
+    """Who has a transaction open, for how long: a dict, None where nobody.
+
+    `pid` is None where it died: the next to write undoes what it had begun.
+    `seconds` is None where it is one call's, and over in a moment unless its
+    process is stopped; `thread` is what threading.get_ident() said there.
+    """
+    if writer is None:
+        return None
+    owner, seconds, thread = writer
+    member = everybody.get(owner, {"pid": None, "program": ""})
+    return {
+        "owner": owner,
+        "pid": member["pid"],
+        "program": member["program"],
+        "thread": thread or None,
+        "seconds": seconds,
+    }
+
+
+def writer_words(writer):
+    if writer is None:
+        return ""
+    who = "a dead process" if writer["pid"] is None else f"{writer['program']} {writer['pid']}"
+    return who + ("" if writer["seconds"] is None else f" for {quantity(writer['seconds'], 's')}")
 
 
 def member_rows(members, now):
@@ -43,7 +75,14 @@ def member_rows(members, now):
 
 def object_rows(objects):
     return [
-        (facts["name"], facts["kind"], size_of(facts["size"]), facts["users"]) for facts in objects
+        (
+            facts["name"],
+            facts["kind"],
+            size_of(facts["size"]),
+            facts["users"],
+            writer_words(facts["writer"]),
+        )
+        for facts in objects
     ]
 
 
@@ -63,7 +102,7 @@ def ls(namespace, as_json):
         rows = member_rows(members, time.time())
         show("", table(f"Members: {len(members)}", columns, rows, right=("slot", "pid")))
     if objects:
-        columns = ("name", "kind", "size", "users")
+        columns = ("name", "kind", "size", "users", "transaction of")
         rows = object_rows(objects)
         show("", table(f"Objects: {len(objects)}", columns, rows, right=("size", "users")))
     if not members and not objects:

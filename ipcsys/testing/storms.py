@@ -25,59 +25,11 @@ from dataclasses import asdict, dataclass, field
 import ipcsys
 from ipcsys import _core
 from ipcsys.testing.scenes.common import sound, users
+from ipcsys.testing.storming import LATE, LINE, Book, Storm
+from ipcsys.testing.storms_segment import Accounts, Transfers
 from ipcsys.testing.sweeping import die_with_parent
 
-LATE = 10.0  # seconds without any progress of anybody are a failure
 FEW = 5  # kills or operations: no storm yet
-_LINE = 64  # bytes of one worker's book: its own cache line
-
-
-class Book:
-    """Numbers of a worker, in memory that survives it."""
-
-    def __init__(self, pages, line):
-        # As words: each is written by one store, so that no kill tears it.
-        self._words = memoryview(pages).cast("Q")[line * _LINE // 8 :]
-
-    def __getitem__(self, index):
-        return self._words[index]
-
-    def __setitem__(self, index, number):
-        self._words[index] = number
-
-    def close(self):
-        self._words.release()
-
-
-class Storm:
-    """What the workers do, and what must be true after each of their lives.
-
-    A worker's `work` runs again and again; it counts its progress in book[0].
-    """
-
-    name = ""
-    workers = 4
-
-    def __init__(self, tag):
-        self.tag = tag
-
-    def create(self):
-        """The referee makes the objects (and keeps them open)."""
-
-    def attach(self, role):
-        """A worker opens them."""
-
-    def work(self, role, book):
-        """One operation of a worker."""
-        raise NotImplementedError
-
-    def settle(self, books, lives):
-        """All workers are dead, after so many lives: AssertionError unless
-        everything adds up."""
-        raise NotImplementedError
-
-    def remove(self):
-        """The referee takes the objects away."""
 
 
 @dataclass
@@ -100,7 +52,7 @@ class Weather:
 class _Referee:
     def __init__(self, storm, seed):
         self.storm, self.dice = storm, random.Random(seed)
-        self.pages = mmap.mmap(-1, max(4096, storm.workers * _LINE))
+        self.pages = mmap.mmap(-1, max(4096, storm.workers * LINE))
         self.books = [Book(self.pages, line) for line in range(storm.workers)]
         self.pids = [0] * storm.workers
 
@@ -403,59 +355,6 @@ class Permits(Storm):
     def remove(self):
         self.permits.close()
         ipcsys.BoundedSemaphore.remove(self.tag)
-
-
-class Accounts(Storm):
-    """Money moves between accounts in transactions; the sum stays, and each
-    worker's own line in the map says how often it moved."""
-
-    name = "segment"
-    accounts = 12
-    each = 1000
-
-    def create(self):
-        self.segment = ipcsys.Segment(self.tag, "512 KiB", "16 MiB")
-        self.map = self.segment.construct(
-            ipcsys.SharedMap, "accounts", {n: self.each for n in range(self.accounts)}
-        )
-        self.journal = self.segment.construct(ipcsys.SharedDeque, "journal")
-
-    def attach(self, role):
-        self.segment = ipcsys.Segment(self.tag, create=False)
-        self.map, self.journal = self.segment["accounts"], self.segment["journal"]
-        self.dice = random.Random(os.getpid())
-        self.moves = 0
-
-    def work(self, role, book):
-        source, target = self.dice.sample(range(self.accounts), 2)
-        amount = self.dice.randrange(10)
-        with self.segment.transaction(timeout=LATE):
-            self.map[source] -= amount
-            self.map[target] += amount
-            self.map[f"worker {role}"] = self.map.get(f"worker {role}", 0) + 1
-            self.journal.append((source, target, "n" * self.dice.randrange(60)))
-            if len(self.journal) > 50:
-                self.journal.clear()
-            if self.dice.random() < 0.05:
-                self.map["bulk"] = "b" * self.dice.randrange(5000)
-        book[0] += 1
-        self.moves += 1
-        if self.moves % 64 == 0:
-            assert sum(self.map[n] for n in range(self.accounts)) != 0
-
-    def settle(self, books, lives):
-        assert self.segment.check() == []
-        found = self.map.copy()
-        assert sum(found[n] for n in range(self.accounts)) == self.accounts * self.each, found
-        told = sum(book[0] for book in books)
-        done = sum(found.get(f"worker {role}", 0) for role in range(self.workers))
-        assert told <= done <= told + lives, f"{told} were told, {done} are recorded"
-
-    def remove(self):
-        self.map.close()
-        self.journal.close()
-        self.segment.close()
-        ipcsys.Segment.remove(self.tag)
 
 
 class Messages(Storm):

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segments between processes: what a kill leaves, who waits for whom, and handles that travel."""
 
+import json
 import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -108,6 +110,13 @@ def test_a_stopped_writer_is_waited_for_and_never_undone(bank):
         for _ in range(3):
             with pytest.raises(ipcsys.Timeout), bank.transaction(timeout=0.1):
                 pass
+        (told,) = json.loads(
+            subprocess.run(
+                [sys.executable, "-m", "ipcsys", "ls", "--json"],
+                capture_output=True, text=True, timeout=60, check=True,
+            ).stdout
+        )["objects"]  # fmt: skip
+        assert told["writer"]["pid"] == child.pid and told["writer"]["seconds"] > 0.3
         child.go_on()
         child.say()
         child.expect("left")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -64,6 +65,18 @@ def test_ls_says_what_each_small_object_is(kind):
     assert (thing["name"], thing["kind"]) == ("thing", kind)
 
 
+def test_ls_tells_who_has_a_transaction_open_and_since_when():
+    with ipcsys.Segment("bank", "64 KiB") as segment:
+        with segment.transaction():
+            (thing,) = json.loads(command("ls", "--json").stdout)["objects"]
+            writer = thing["writer"]
+            assert writer["pid"] == os.getpid() and writer["thread"] == threading.get_ident()
+            assert 0 < writer["seconds"] < 60
+            assert f" {os.getpid()} for " in command("ls").stdout
+        (thing,) = json.loads(command("ls", "--json").stdout)["objects"]
+        assert thing["writer"] is None
+
+
 def test_ls_lists_members_and_objects_as_json(namespace_folder):
     with holder("printer") as pid:
         done = command("ls", "--json")
@@ -73,7 +86,10 @@ def test_ls_lists_members_and_objects_as_json(namespace_folder):
     assert member["pid"] == pid
     assert {"slot", "generation", "program", "joined", "bell"} <= set(member)
     (thing,) = found["objects"]
-    assert thing == {"name": "printer", "kind": "Lock", "size": 4096, "max_size": 4096, "users": 1}
+    assert thing == {
+        "name": "printer", "kind": "Lock", "size": 4096, "max_size": 4096, "users": 1,
+        "writer": None,
+    }  # fmt: skip
 
 
 def test_ls_of_an_empty_namespace_says_so():

@@ -205,6 +205,23 @@ class Rollback(Content):
             pass
 
 
+class ReadHeld(Content):
+    name = "segment.read"
+
+    def change(self):
+        with self.segment.read():
+            assert self.map["apples"] == 3 and self.deque[0] == 1
+
+
+class ReadLoop(Content):
+    name = "segment.read in a loop"
+
+    def change(self):
+        for view in self.segment.read():
+            with view:
+                assert self.map["apples"] == 3 and self.deque[0] == 1
+
+
 class Savepoint(Content):
     name = "segment.transaction with a savepoint"
     after = (Content.before[0] | {"apples": 5}, [1, 2, 3, "kept"])
