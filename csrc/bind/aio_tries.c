@@ -7,32 +7,35 @@
 
 /* --- rlocks ---------------------------------------------------------------- */
 
-/* The arguments (object, number) of these functions, entered; false with an
- * exception set. */
-static bool
-enter_as(PyObject *module, PyObject *const *args, Py_ssize_t count, ips_aio_object *object,
-         uint64_t *task)
-{
-    if (count != 2) {
-        PyErr_Format(PyExc_TypeError, "it takes 2 arguments (%zd given)", count);
-        return false;
-    }
-    *task = PyLong_AsUnsignedLongLong(args[1]);
-    return PyErr_Occurred() == NULL
-        && ips_aio_enter(ips_state_of_module(module), args[0], object);
-}
-
-/* Also a condition that has its lock with it. */
+/* An RLock, or a condition that has its lock with it. */
 static bool
 is_rlock(const ips_aio_object *object)
 {
-    bool is = object->kind == IPS_AIO_RLOCK
+    return object->kind == IPS_AIO_RLOCK
         || (object->kind == IPS_AIO_CONDITION
             && ((ips_condition_object *)object->cell)->lock == NULL);
-    if (!is) {
-        PyErr_SetString(PyExc_TypeError, "it is no RLock");
+}
+
+/* The arguments (rlock, number) of these functions, entered; NULL with an
+ * exception set. */
+static ips_rlock_shm *
+enter_rlock(PyObject *module, PyObject *const *args, Py_ssize_t count, ips_aio_object *object,
+            uint64_t *task)
+{
+    if (count != 2) {
+        PyErr_Format(PyExc_TypeError, "it takes 2 arguments (%zd given)", count);
+        return NULL;
     }
-    return is;
+    *task = PyLong_AsUnsignedLongLong(args[1]);
+    if (PyErr_Occurred() != NULL || !ips_aio_enter(ips_state_of_module(module), args[0], object)) {
+        return NULL;
+    }
+    if (is_rlock(object)) {
+        return (ips_rlock_shm *)object->words;
+    }
+    ips_aio_leave(object);
+    PyErr_SetString(PyExc_TypeError, "it is no RLock");
+    return NULL;
 }
 
 /* Taken, again or for the first time, also from one known to be dead. */
@@ -61,17 +64,17 @@ core_async_rlock_take(PyObject *module, PyObject *const *args, Py_ssize_t count)
     ips_aio_object object;
     uint64_t task;
     unsigned long long times = count == 3 ? PyLong_AsUnsignedLongLong(args[2]) : 1;
-    if (PyErr_Occurred() != NULL
-        || !enter_as(module, args, count == 3 ? 2 : count, &object, &task)) {
+    ips_rlock_shm *rlock = PyErr_Occurred() != NULL
+        ? NULL : enter_rlock(module, args, count == 3 ? 2 : count, &object, &task);
+    if (rlock == NULL) {
         return NULL;
     }
-    bool known = is_rlock(&object);
-    bool taken = known && take_rlock((ips_rlock_shm *)object.words, object.space, task);
+    bool taken = take_rlock(rlock, object.space, task);
     if (taken && times > 1) {
-        ips_rlock_settle((ips_rlock_shm *)object.words, ips_space_self(object.space), task, times);
+        ips_rlock_settle(rlock, ips_space_self(object.space), task, times);
     }
     ips_aio_leave(&object);
-    return known ? PyBool_FromLong(taken) : NULL;
+    return PyBool_FromLong(taken);
 }
 
 PyDoc_STRVAR(is_mine_doc, "async_rlock_is_mine(rlock, task, /)\n--\n\n"
@@ -82,14 +85,13 @@ core_async_rlock_is_mine(PyObject *module, PyObject *const *args, Py_ssize_t cou
 {
     ips_aio_object object;
     uint64_t task;
-    if (!enter_as(module, args, count, &object, &task)) {
+    const ips_rlock_shm *rlock = enter_rlock(module, args, count, &object, &task);
+    if (rlock == NULL) {
         return NULL;
     }
-    bool known = is_rlock(&object);
-    bool mine = known && ips_rlock_is_mine((ips_rlock_shm *)object.words,
-                                           ips_space_self(object.space), task);
+    bool mine = ips_rlock_is_mine(rlock, ips_space_self(object.space), task);
     ips_aio_leave(&object);
-    return known ? PyBool_FromLong(mine) : NULL;
+    return PyBool_FromLong(mine);
 }
 
 PyDoc_STRVAR(save_doc, "async_rlock_save(rlock, task, /)\n--\n\n"
@@ -100,18 +102,17 @@ core_async_rlock_save(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ips_aio_object object;
     uint64_t task;
-    if (!enter_as(module, args, count, &object, &task)) {
+    ips_rlock_shm *rlock = enter_rlock(module, args, count, &object, &task);
+    if (rlock == NULL) {
         return NULL;
     }
     uint64_t had = 0;
-    bool known = is_rlock(&object);
-    ips_rlock_shm *rlock = (ips_rlock_shm *)object.words;
-    if (known && ips_rlock_is_mine(rlock, ips_space_self(object.space), task)) {
+    if (ips_rlock_is_mine(rlock, ips_space_self(object.space), task)) {
         had = ips_rlock_count(rlock);
         ips_rlock_leave(rlock);
     }
     ips_aio_leave(&object);
-    return known ? PyLong_FromUnsignedLongLong(had) : NULL;
+    return PyLong_FromUnsignedLongLong(had);
 }
 
 PyDoc_STRVAR(release_doc, "async_rlock_release(rlock, task, /)\n--\n\n"
@@ -122,17 +123,16 @@ core_async_rlock_release(PyObject *module, PyObject *const *args, Py_ssize_t cou
 {
     ips_aio_object object;
     uint64_t task;
-    if (!enter_as(module, args, count, &object, &task)) {
+    ips_rlock_shm *rlock = enter_rlock(module, args, count, &object, &task);
+    if (rlock == NULL) {
         return NULL;
     }
-    bool known = is_rlock(&object);
-    bool mine = known && ips_rlock_is_mine((ips_rlock_shm *)object.words,
-                                           ips_space_self(object.space), task);
+    bool mine = ips_rlock_is_mine(rlock, ips_space_self(object.space), task);
     if (mine) {
-        ips_rlock_release((ips_rlock_shm *)object.words);
+        ips_rlock_release(rlock);
     }
     ips_aio_leave(&object);
-    return known ? PyBool_FromLong(mine) : NULL;
+    return PyBool_FromLong(mine);
 }
 
 /* --- semaphores ------------------------------------------------------------- */

@@ -354,8 +354,8 @@ condition_notify(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObje
 }
 
 PyDoc_STRVAR(notify_all_doc, "notify_all($self, /)\n--\n\n"
-"Notify all who wait.  Two are woken at once, and each wakes the next when\n"
-"it has the lock.");
+"Notify all who wait.  Two are woken when the lock is released, and each wakes the\n"
+"next when it has the lock.");
 
 static PyObject *
 condition_notify_all(PyObject *self, PyObject *unused)

@@ -38,13 +38,10 @@ semaphore_acquire(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObj
 /* --- looking -------------------------------------------------------------- */
 
 static PyObject *
-semaphore_get_value(PyObject *object, PyObject *unused)
+semaphore_get_value(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    ips_semaphore_object *self = (ips_semaphore_object *)object;
-    return !ips_cell_is_usable(&self->cell)
-               ? ips_cell_raise_closed(&self->cell)
-               : PyLong_FromLongLong(ips_semaphore_value(&self->semaphore));
+    return ips_semaphore_object_value((ips_semaphore_object *)self);
 }
 
 static PyObject *

@@ -294,14 +294,19 @@ semaphore_exit(PyObject *self, PyObject *const *args, Py_ssize_t count)
 
 /* --- looking --------------------------------------------------------------- */
 
-static PyObject *
-semaphore_value(PyObject *object, void *unused)
+PyObject *
+ips_semaphore_object_value(ips_semaphore_object *self)
 {
-    (void)unused;
-    ips_semaphore_object *self = (ips_semaphore_object *)object;
     return !ips_cell_is_usable(&self->cell)
                ? ips_cell_raise_closed(&self->cell)
                : PyLong_FromLongLong(ips_semaphore_value(&self->semaphore));
+}
+
+static PyObject *
+semaphore_value(PyObject *self, void *unused)
+{
+    (void)unused;
+    return ips_semaphore_object_value((ips_semaphore_object *)self);
 }
 
 static PyObject *

@@ -22,6 +22,8 @@ PyObject *ips_semaphore_object_restore(PyObject *type, PyObject *args,
 
 /* True, False where the deadline passed (or is IPS_AT_ONCE), NULL. */
 PyObject *ips_semaphore_object_acquire(ips_semaphore_object *self, int64_t deadline);
+/* Permits that are free now; NULL. */
+PyObject *ips_semaphore_object_value(ips_semaphore_object *self);
 /* None, or NULL: ValueError where that is more than there may be. */
 PyObject *ips_semaphore_object_release(ips_semaphore_object *self, int64_t n);
 
