@@ -7,6 +7,7 @@
 
 #include "bind/key.h"
 #include "bind/value.h"
+#include "os/clock.h"
 
 /* One operation on one key, for ips_container_run: no Python inside. */
 typedef struct {
@@ -32,6 +33,20 @@ look_get(void *context)
     const operation *job = context;
     int status = ips_map_get(job->map, job->key, job->copy);
     return status == IPS_MAP_BUSY ? IPS_EAGAIN : status;
+}
+
+/* Writers are inside for a microsecond; parking costs fifty, and on a machine
+ * with much to do the CPU is long in coming back.  So first again and again
+ * for as long as parking takes. */
+static int
+look_patiently(operation *job)
+{
+    const int64_t until = ips_now() + ips_spin_budget();
+    int status = IPS_MAP_BUSY;
+    while (status == IPS_MAP_BUSY && !ips_tx_is_mine(job->map->segment) && ips_now() < until) {
+        status = ips_map_get(job->map, job->key, job->copy);
+    }
+    return status;
 }
 
 static int
@@ -104,8 +119,14 @@ look_up(ips_map_object *self, PyObject *key, ips_value_copy *copy)
     int status = ips_map_get(&self->map, &encoding.key, copy);
     if (__builtin_expect(status == IPS_MAP_BUSY, 0)) {
         operation job = {.map = &self->map, .key = &encoding.key, .copy = copy};
-        status = ips_container_read(&self->base, look_get, act_get, &job);
-    } else if (__builtin_expect(status < 0, 0)) {
+        status = look_patiently(&job);
+        if (status == IPS_MAP_BUSY) {
+            status = ips_container_read(&self->base, look_get, act_get, &job);
+            ips_key_encoding_clear(&encoding);
+            return status;
+        }
+    }
+    if (__builtin_expect(status < 0, 0)) {
         (void)ips_raise(self->base.state, status);
         status = -1;
     }

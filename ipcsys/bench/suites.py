@@ -265,7 +265,7 @@ def _maps(run):
         maps.Growth(kind, run.settings.grown, run.cpus) for kind in run.available(maps.GROWING)
     ]
     work = f"map, {run.settings.grown} keys growing: the worst look-up of another process"
-    run.contest(work, "s", LESS, entrants, note="not interrupted by the kernel")
+    run.contest(work, "s", LESS, entrants, note="while the kernel left both alone")
 
 
 def _sequences(run):
