@@ -45,6 +45,7 @@ core_exec(PyObject *module)
         ips_add_mp_memory,
         ips_add_desk,
         ips_add_measure,
+        ips_add_wear,
         ips_add_aio,
     };
     ips_state *state = ips_state_of_module(module);

@@ -155,6 +155,7 @@ int ips_add_atomic_float(PyObject *module, ips_state *state);
 int ips_add_atomic_bool(PyObject *module, ips_state *state);
 int ips_add_desk(PyObject *module, ips_state *state);
 int ips_add_measure(PyObject *module, ips_state *state);
+int ips_add_wear(PyObject *module, ips_state *state);
 int ips_add_aio(PyObject *module, ips_state *state);
 
 #endif

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A segment's memory, timed inside the C core, where no call of Python's hides it."""
 
-from ipcsys.bench.contest import Idle, OnSource
+from ipcsys.bench.contest import Contender, Idle, OnSource
 from ipcsys.bench.figures import percentile
 from ipcsys.bench.report import OURS
 
@@ -50,3 +50,18 @@ class Cost(OnSource):
 
     def measure(self):
         return self._pair.run((self._key, self._count), (), 60.0)[0] * 1e-9
+
+
+class Wear(Contender):
+    """A segment's size over the most that was asked of it, at the end of a long life."""
+
+    who = OURS
+
+    def __init__(self, changes):
+        self._changes = changes
+
+    def measure(self):
+        from ipcsys._core import measure_wear
+
+        facts = measure_wear(self._changes)
+        return facts["size"] / facts["peak"]

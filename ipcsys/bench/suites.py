@@ -331,6 +331,9 @@ def memory(run):
     _allocations(run)
     finding = (inside.Cost(inside.Find, 200_000, run.cpus),)
     run.contest("find a name among 10 000, inside C", "s", LESS, finding)
+    for changes in (100_000, 400_000):
+        work = f"bytes taken for each byte asked for at most, {changes // 1000} 000 blocks later"
+        run.contest(work, "", LESS, (inside.Wear(changes),))
 
 
 def deaths(run):

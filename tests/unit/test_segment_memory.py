@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from ipcsys import Closed, Segment, SegmentFull, SharedMap, TransactionError
+from ipcsys import Closed, Segment, SegmentFull, SharedMap, TransactionError, _core
 
 _numbers = itertools.count()
 
@@ -88,3 +88,15 @@ def test_a_value_rewritten_in_one_operation_takes_memory_once():
     things.update([("key", bytes([n]) * (100_000 + n)) for n in range(100)])
     assert things["key"] == bytes([99]) * 100_099
     assert segment.check() == []
+
+
+def test_the_heap_does_not_fall_to_pieces_in_a_long_life():
+    young, old = _core.measure_wear(40_000), _core.measure_wear(300_000)
+    for facts in (young, old):
+        assert facts["live"] <= facts["used"] <= facts["size"]
+        assert facts["size"] < 1.4 * facts["peak"]
+        assert facts["largest_free"] <= facts["free"]
+    assert old["size"] / old["peak"] < young["size"] / young["peak"] + 0.05
+    for rounds in (0, -1, 10**10):
+        with pytest.raises(ValueError, match="rounds must be"):
+            _core.measure_wear(rounds)
