@@ -187,11 +187,14 @@ make_room(ips_image *image, uint64_t size)
 {
     for (unsigned floor = 0; floor <= image->floors; floor++) {
         uint64_t count = count_on(size, floor);
-        ips_reference_shm *refs = realloc(image->refs[floor], count * sizeof *refs);
+        /* Fresh memory is zeros without being touched, however large a damaged
+         * head says that the segment is. */
+        ips_reference_shm *refs = image->refs[floor] == NULL
+            ? calloc(count, sizeof *refs) : realloc(image->refs[floor], count * sizeof *refs);
         if (refs == NULL) {
             return ips_fail(IPS_ENOMEM, "reading the file '%.150s'", image->path);
         }
-        if (count > image->count[floor]) {
+        if (image->refs[floor] != NULL && count > image->count[floor]) {
             memset(refs + image->count[floor], 0, (count - image->count[floor]) * sizeof *refs);
         }
         image->refs[floor] = refs;
