@@ -64,7 +64,8 @@ class Waiter:
 
 @dataclass(frozen=True)
 class LockFacts:
-    """One primitive: a named one, or the unnamed one with this index.
+    """One primitive: a named one, the one under the key `name` of the segment
+    `segment`, or the unnamed one with this index.
 
     `state` says in a word how it stands.  `abandoned`: its last holder died
     with it; either nobody took it since, or the present holder knows.
@@ -77,10 +78,14 @@ class LockFacts:
     abandoned: bool
     holders: tuple[Holder, ...] = ()
     waiters: tuple[Waiter, ...] = ()
+    segment: str | None = None
 
     @property
     def label(self):
-        """The name, or the kind and number of one that has none."""
+        """The name (in a segment: its name, a slash, the key), or the kind and
+        number of one that has none."""
+        if self.segment is not None:
+            return f"{self.segment}/{self.name}"
         return self.name if self.name is not None else f"{self.kind} #{self.index}"
 
     @property
@@ -176,6 +181,7 @@ class _Look:
             abandoned=facts["abandoned"] or dead,
             holders=holders,
             waiters=tuple(map(self.waiter, sorted(waits, key=lambda wait: wait["since"]))),
+            segment=facts.get("segment"),
         )  # fmt: skip
 
     # --- who waits for whom ---------------------------------------------------
@@ -241,8 +247,8 @@ def _look_for_cycles(look, namespace):
 def locks(namespace=None):
     """Every primitive of a namespace that one can wait for, as LockFacts.
 
-    The named ones first, then those without a name by index.  Locks that
-    stand in a segment are not among them.  Raises InvalidName.
+    The named ones first, then those in named segments, then those without a
+    name by index.  Raises InvalidName.
     """
     return _Look(namespace).locks
 
@@ -264,13 +270,14 @@ def survey(namespace=None):
 
 
 def who_holds(name, namespace=None):
-    """The Holder of the primitive of that name, None where nobody has it.
+    """The Holder of the primitive of that name, None where nobody has it; of
+    one in a segment by "segment/key".
 
     What a dead process left counts as free: the next one to ask gets it.
     Where several have a part, as with a Semaphore, it is one of them; `locks`
     tells all.  Raises NotFound where no primitive has the name.
     """
     for lock in locks(namespace):
-        if lock.name == name:
+        if name == (lock.name if lock.segment is None else lock.label):
             return next((holder for holder in lock.holders if holder.alive), None)
     raise NotFound(f"there is no primitive {name!r} in {_core.folder(namespace)}")

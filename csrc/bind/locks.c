@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/atomics.h"
 #include "bind/facts.h"
+#include "data/types.h"
 #include "data/atomic.h"
 #include "member/object.h"
 #include "member/waits.h"
@@ -16,6 +18,8 @@
 #include "sync/rwlock.h"
 #include "sync/semaphore.h"
 
+#define MOST_KEYS 100000u /* of a segment that are looked at */
+
 /* --- the primitives ------------------------------------------------------ */
 
 /* What one of the wide ones says of its members. */
@@ -25,7 +29,10 @@ typedef struct {
 } share;
 
 typedef struct {
-    char name[IPS_NAME_MAX + 1]; /* "" in the pool */
+    char name[IPS_NAME_MAX + 1]; /* "" in the pool; the key in a segment */
+    char segment[IPS_NAME_MAX + 1]; /* "" where it stands in none */
+    ips_segment *inside; /* open while it is looked at */
+    ips_offset root;     /* in it */
     ips_cell_facts cell;
     char state[40];
     bool abandoned;
@@ -34,7 +41,7 @@ typedef struct {
 
 typedef struct {
     ips_space *space;
-    ips_facts_list names, cells, shares;
+    ips_facts_list names, segments, cells, shares;
     uint64_t *body; /* room for one, NULL until it is needed */
 } search;
 
@@ -81,6 +88,45 @@ look_at_rwlock(search *job, found *out)
     return status;
 }
 
+/* What one waits on, as a cell and in a segment's catalogue. */
+static const struct {
+    uint32_t cell, stable;
+} twins[] = {
+    {IPS_CELL_LOCK, IPS_TYPE_LOCK},
+    {IPS_CELL_EVENT, IPS_TYPE_EVENT},
+    {IPS_CELL_RLOCK, IPS_TYPE_RLOCK},
+    {IPS_CELL_SEMAPHORE, IPS_TYPE_SEMAPHORE},
+    {IPS_CELL_BOUNDED_SEMAPHORE, IPS_TYPE_BOUNDED_SEMAPHORE},
+    {IPS_CELL_CONDITION, IPS_TYPE_CONDITION},
+    {IPS_CELL_BARRIER, IPS_TYPE_BARRIER},
+    {IPS_CELL_RWLOCK, IPS_TYPE_RWLOCK},
+    {IPS_CELL_ATOMIC_INT, IPS_TYPE_ATOMIC_INT},
+    {IPS_CELL_ATOMIC_FLOAT, IPS_TYPE_ATOMIC_FLOAT},
+    {IPS_CELL_ATOMIC_BOOL, IPS_TYPE_ATOMIC_BOOL},
+};
+
+static uint32_t
+stable_type(uint32_t cell)
+{
+    for (size_t i = 0; i < sizeof twins / sizeof twins[0]; i++) {
+        if (twins[i].cell == cell) {
+            return twins[i].stable;
+        }
+    }
+    return 0;
+}
+
+static uint32_t
+cell_type(uint32_t stable)
+{
+    for (size_t i = 0; i < sizeof twins / sizeof twins[0]; i++) {
+        if (twins[i].stable == stable) {
+            return twins[i].cell;
+        }
+    }
+    return IPS_CELL_FREE;
+}
+
 static bool
 is_semaphore(uint32_t type)
 {
@@ -108,6 +154,20 @@ look_at_semaphore(search *job, found *out)
     return status;
 }
 
+/* False where it has gone. */
+static bool
+copy_stable_body(search *job, const found *out)
+{
+    ips_wide wide;
+    ips_stable_wide(out->inside, out->root, stable_type(out->cell.type), out->name, &wide);
+    if (wide.shm == NULL) {
+        return false;
+    }
+    memset(job->body, 0, IPS_WIDE_SIZE);
+    ips_copy_racing((uint8_t *)job->body, wide.shm, IPS_STABLE_BODY);
+    return true;
+}
+
 static int
 look_at_body(search *job, found *out)
 {
@@ -116,6 +176,12 @@ look_at_body(search *job, found *out)
     }
     if (job->body == NULL && (job->body = malloc(IPS_WIDE_SIZE)) == NULL) {
         return ips_fail(IPS_ENOMEM, "listing the namespace");
+    }
+    if (out->inside != NULL) {
+        if (!copy_stable_body(job, out)) {
+            return 0;
+        }
+        return is_semaphore(out->cell.type) ? look_at_semaphore(job, out) : look_at_rwlock(job, out);
     }
     const char *name = out->name[0] == '\0' ? NULL : out->name;
     if (ips_cell_peek_body(job->space, &out->cell, name, job->body, IPS_WIDE_SIZE) < 0) {
@@ -178,7 +244,52 @@ visit_named(const ips_object_facts *facts, void *context)
 {
     char name[IPS_NAME_MAX + 1];
     (void)snprintf(name, sizeof name, "%s", facts->name);
-    return facts->kind == IPS_KIND_CELL ? ips_facts_append(&((search *)context)->names, name) : 0;
+    search *job = (search *)context;
+    return facts->kind == IPS_KIND_CELL      ? ips_facts_append(&job->names, name)
+           : facts->kind == IPS_KIND_SEGMENT ? ips_facts_append(&job->segments, name) : 0;
+}
+
+static int
+look_at_entry(search *job, ips_segment *segment, const char *name, const ips_entry *entry)
+{
+    found copy = {.inside = segment, .root = entry->offset};
+    const ips_object *object = ips_segment_object(segment);
+    const ips_cell_shm *cell = ips_segment_at(segment, entry->offset, IPS_STABLE_SIZE);
+    copy.cell.type = cell_type(entry->type);
+    if (cell == NULL || copy.cell.type == IPS_CELL_FREE ||
+        ips_stable_generation(segment, entry->offset, entry->type) == 0) {
+        return 0; /* something else, or gone */
+    }
+    for (size_t i = 0; i < IPS_CELL_WORDS; i++) {
+        /* relaxed: a look, a moment old when it arrives. */
+        copy.cell.words[i] = atomic_load_explicit(&cell->words[i], memory_order_relaxed);
+    }
+    copy.cell.file = ips_wait_file((const ips_header_shm *)(const void *)object->base);
+    copy.cell.place = entry->offset;
+    (void)snprintf(copy.name, sizeof copy.name, "%s", entry->name);
+    (void)snprintf(copy.segment, sizeof copy.segment, "%s", name);
+    return add(job, &copy);
+}
+
+/* What stands in one segment; what a transaction is changing just now is left
+ * out. */
+static int
+look_into(search *job, const char *name)
+{
+    ips_segment *segment;
+    bool created;
+    if (ips_segment_open(job->space, name, IPS_OPEN_ONLY, 0, 0, false, &segment, &created) < 0) {
+        return 0; /* removed meanwhile, or damaged: `ipcsys check` tells */
+    }
+    uint64_t cursor = 0;
+    ips_entry entry;
+    int status = 0;
+    for (uint32_t i = 0; status == 0 && i < MOST_KEYS &&
+                         ips_catalogue_next(segment, &cursor, &entry) == 0; i++) {
+        status = look_at_entry(job, segment, name, &entry);
+    }
+    ips_segment_close(segment);
+    return status;
 }
 
 static int
@@ -196,6 +307,9 @@ find_all(search *job)
     int status = ips_object_each(job->space, visit_named, job);
     for (size_t i = 0; status == 0 && i < job->names.count; i++) {
         status = look_at(job, (const char *)job->names.items + i * job->names.item_size);
+    }
+    for (size_t i = 0; status == 0 && i < job->segments.count; i++) {
+        status = look_into(job, (const char *)job->segments.items + i * job->segments.item_size);
     }
     return status < 0 ? status : ips_cells_each(job->space, visit_pooled, job);
 }
@@ -235,10 +349,13 @@ build_lock(const found *copy, const share *shares)
 {
     const ips_cell_facts *cell = &copy->cell;
     bool named = copy->name[0] != '\0';
-    return Py_BuildValue("{s:N,s:N,s:s,s:s,s:K,s:K,s:N,s:O}",
+    return Py_BuildValue("{s:N,s:N,s:N,s:s,s:s,s:K,s:K,s:N,s:O}",
         "name", named ? PyUnicode_DecodeUTF8(copy->name, (Py_ssize_t)strlen(copy->name),
                                              "surrogateescape")
                       : Py_NewRef(Py_None),
+        "segment", copy->segment[0] == '\0' ? Py_NewRef(Py_None)
+            : PyUnicode_DecodeUTF8(copy->segment, (Py_ssize_t)strlen(copy->segment),
+                                   "surrogateescape"),
         "index", named ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(cell->index),
         "kind", ips_cell_type_name(cell->type),
         "state", copy->state,
@@ -249,8 +366,8 @@ build_lock(const found *copy, const share *shares)
 }
 
 PyDoc_STRVAR(locks_doc, "locks($module, /, namespace=None)\n--\n\n"
-    "The primitives of a namespace that one can wait for, as dicts: named ones, then the\n"
-    "unnamed by index.  `holders` are (owner, thread ident, how many); ident 0: not known.");
+    "The primitives of a namespace that one can wait for, as dicts: named ones, those in\n"
+    "segments, then the unnamed by index.  `holders` are (owner, thread ident, how many); ident 0: not known.");
 
 static PyObject *
 core_locks(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -261,8 +378,8 @@ core_locks(PyObject *module, PyObject *args, PyObject *kwargs)
     if (space == NULL) {
         return NULL;
     }
-    search job = {space, {.item_size = IPS_NAME_MAX + 1}, {.item_size = sizeof(found)},
-                  {.item_size = sizeof(share)}, NULL};
+    search job = {space, {.item_size = IPS_NAME_MAX + 1}, {.item_size = IPS_NAME_MAX + 1},
+                  {.item_size = sizeof(found)}, {.item_size = sizeof(share)}, NULL};
     int status;
     Py_BEGIN_ALLOW_THREADS
     status = find_all(&job);
@@ -277,6 +394,7 @@ core_locks(PyObject *module, PyObject *args, PyObject *kwargs)
         Py_XDECREF(item);
     }
     free(job.names.items);
+    free(job.segments.items);
     free(job.cells.items);
     free(job.shares.items);
     free(job.body);

@@ -178,3 +178,42 @@ hear()
         inner.release()
         until(lambda: not find("inner").waiters)
         assert len(find("door").waiters) == 1
+
+
+IN_SEGMENT = """
+segment = ipcsys.Segment("plant", create=False)
+segment["gate"].acquire()
+segment["cranes"].acquire()
+segment["plan"].acquire_read()
+say("holds")
+hear()
+"""
+
+
+def test_what_stands_in_a_segment_is_shown_with_holders_and_waiters():
+    with ipcsys.Segment("plant", "1 MiB") as segment:
+        for key, kind in {
+            "gate": Lock, "cranes": ipcsys.Semaphore, "plan": ipcsys.RWLock, "bell": ipcsys.Event,
+            "stock": ipcsys.SharedMap,
+        }.items():  # fmt: skip
+            segment.construct(kind, key).close()
+        with Child(IN_SEGMENT) as holder, Child(IN_SEGMENT) as waiter:
+            until(lambda: find("plant/gate").waiters)
+            first, second = sorted(
+                (holder, waiter), key=lambda each: each.pid != sync.who_holds("plant/gate").pid
+            )
+            gate = find("plant/gate")
+            assert (gate.kind, gate.segment, gate.name) == ("Lock", "plant", "gate")
+            assert [each.pid for each in gate.waiters] == [second.pid]
+            assert gate.holders[0].thread == first.pid and gate.holders[0].seconds >= 0
+            until(lambda: find("plant/plan").holders)
+            assert [each.pid for each in find("plant/cranes").holders] == [first.pid]
+            assert find("plant/plan").state == "read"
+            assert find("plant/bell").state == "clear"
+            assert {lock.name for lock in sync.locks() if lock.segment} == {
+                "gate", "cranes", "plan", "bell",
+            }  # fmt: skip
+            first.kill()
+            second.expect("holds")
+            assert find("plant/gate").abandoned
+            assert sync.who_holds("plant/gate").pid == second.pid

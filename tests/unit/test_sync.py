@@ -48,7 +48,7 @@ def test_a_missing_name_and_a_bad_namespace_are_refused():
         sync.who_holds("nobody")
     with pytest.raises(ipcsys.InvalidName):
         sync.who_holds("door", namespace="../up")
-    ipcsys.AtomicInt(name="number").close()
+    ipcsys.SharedMap(name="number").close()
     with pytest.raises(ipcsys.NotFound):
         sync.who_holds("number")
 
@@ -201,7 +201,7 @@ def test_locks_as_json(capsys, namespace_folder):
     (holder,) = door.pop("holders")
     assert door == {
         "name": "door", "index": None, "kind": "Lock", "state": "held", "abandoned": False,
-        "waiters": [],
+        "waiters": [], "segment": None,
     }  # fmt: skip
     assert set(holder) == {"owner", "pid", "program", "thread", "ident", "seconds", "count"}
 
