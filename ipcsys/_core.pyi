@@ -1451,6 +1451,7 @@ class SharedArray:
         create: _Create = None,
         cleanup: _Cleanup = None,
         readonly: bool = False,
+        segment: Segment | None = None,
     ) -> None: ...
     @property
     def shape(self) -> tuple[int, ...]: ...

@@ -7,10 +7,12 @@
  * as any view of it, also after close(). */
 #include "bind/array.h"
 
+#include "os/clock.h"
+
 int
 ips_array_object_check(const ips_array_object *self)
 {
-    if (self->object != NULL && !self->closed) {
+    if (self->items != NULL && !self->closed) {
         return 0;
     }
     ips_state *state = ips_state_of_type(Py_TYPE(self));
@@ -20,12 +22,33 @@ ips_array_object_check(const ips_array_object *self)
     return -1;
 }
 
+static int
+act_reap(void *context)
+{
+    return ips_inset_reap((ips_segment *)context);
+}
+
+/* What others destroyed and we held last is buried at once if nobody is in the
+ * way, else by the next who comes: this never waits. */
+static void
+leave_segment(ips_home *home)
+{
+    if (ips_inset_leave(home->segment, home->root)) {
+        (void)ips_container_attempt(home->segment, act_reap, home->segment, IPS_AT_ONCE);
+    }
+    ips_home_leave(home);
+}
+
 static void
 give_up(ips_array_object *self)
 {
     ips_object *file = self->object;
+    const bool is_inside = self->items != NULL && file == NULL;
+    self->items = NULL;
     self->object = NULL;
-    if (file != NULL) {
+    if (is_inside) {
+        leave_segment(&self->home);
+    } else if (file != NULL) {
         Py_BEGIN_ALLOW_THREADS /* unmapping and unlinking take a while */
         ips_object_release(file);
         Py_END_ALLOW_THREADS
@@ -91,7 +114,7 @@ array_getbuffer(PyObject *object, Py_buffer *view, int flags)
         return -1;
     }
     *view = (Py_buffer){
-        .buf = ips_array_items(self->object),
+        .buf = self->items,
         .obj = Py_NewRef(object),
         .len = (Py_ssize_t)self->kind->size,
         .itemsize = self->kind->itemsize,
@@ -152,7 +175,7 @@ array_interface(PyObject *object, void *unused)
         result = Py_BuildValue("{s:i,s:O,s:O,s:N,s:N,s:(NO)}", "version", 3, "typestr", typestr,
             "descr", descr, "shape", tuple_of(self->shape, self->kind->ndim), "strides",
             tuple_of(self->strides, self->kind->ndim), "data",
-            PyLong_FromVoidPtr(ips_array_items(self->object)),
+            PyLong_FromVoidPtr(self->items),
             self->readonly ? Py_True : Py_False);
     }
     Py_XDECREF(pair);
@@ -224,6 +247,9 @@ array_name(PyObject *object, void *unused)
 {
     (void)unused;
     const ips_array_object *self = (ips_array_object *)object;
+    if (self->items != NULL && self->object == NULL) {
+        return PyUnicode_FromString(self->home.name);
+    }
     if (self->object == NULL || !self->object->named) { /* unnamed, or given up */
         Py_RETURN_NONE;
     }
@@ -239,6 +265,9 @@ array_lock(PyObject *object, void *unused)
     ips_state *state = ips_array_object_check(self) < 0 ? NULL : ips_state_of_type(Py_TYPE(object));
     if (state == NULL) {
         return NULL;
+    }
+    if (self->object == NULL) {
+        return ips_cell_object_inside(state->lock_type, &self->home);
     }
     ips_object_hold(self->object);
     const ips_cell cell = {.shm = ips_array_lock(self->object), .space = self->object->space,
@@ -268,7 +297,7 @@ static PyObject *
 array_repr(PyObject *object)
 {
     ips_array_object *self = (ips_array_object *)object;
-    if (self->object == NULL || self->closed) {
+    if (self->items == NULL || self->closed) {
         return PyUnicode_FromString("<closed SharedArray>");
     }
     PyObject *name = array_name(object, NULL);
@@ -327,13 +356,16 @@ array_remove(PyObject *type, PyObject *const *args, Py_ssize_t count, PyObject *
 
 PyDoc_STRVAR(array_doc,
     "SharedArray(name=None, shape=None, dtype=None, order=None, *, namespace=None, create=None,\n"
-    "            cleanup=None, readonly=False)\n--\n\n"
+    "            cleanup=None, readonly=False, segment=None)\n--\n\n"
     "An array of numbers or records in shared memory: numpy.asarray(array) and\n"
     "memoryview(array) see it without copying.\n\n"
     "shape is a number of items or a tuple of them, zero at first; it may be left\n"
     "out where the name exists.  dtype is whatever numpy.dtype takes ('f8' where it\n"
     "is left out); simple ones need no numpy.  order is 'C' or 'F'.  An existing\n"
     "array that differs in what was given raises MismatchError.\n\n"
+    "In a segment (segment.construct(SharedArray, key, shape, dtype)) it must be made\n"
+    "outside transactions, and destroying it takes its name away: who has it open\n"
+    "goes on, and the memory goes with the last of them.\n\n"
     "readonly=True gives views that cannot write.  `lock` guards nothing by itself:\n"
     "hold it where several write.  Memory lives as long as any view of it; what a\n"
     "killed process had written stays.");

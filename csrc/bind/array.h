@@ -8,11 +8,14 @@
 #include "bind/options.h"
 #include "bind/state.h"
 #include "data/array.h"
+#include "data/inset.h"
 
 typedef struct {
     PyObject_HEAD
     PyObject *weakrefs;
-    ips_object *object;   /* the file; NULL before __init__, and once given up */
+    uint8_t *items;       /* NULL before __init__, and once given up */
+    ips_object *object;   /* the file, where it has one of its own */
+    ips_home home;        /* else where it stands in a segment */
     ips_array_kind *kind; /* malloc'd */
     Py_ssize_t shape[IPS_ARRAY_DIMENSIONS], strides[IPS_ARRAY_DIMENSIONS];
     uint32_t views; /* exported and not released */

@@ -4,7 +4,9 @@
 
 #include <string.h>
 
+#include "bind/flat.h"
 #include "bind/pickled.h"
+#include "os/clock.h"
 
 /* --- arguments ------------------------------------------------------------ */
 
@@ -94,7 +96,8 @@ dtype_of(PyObject *dtype, ips_array_kind *kind)
 /* --- opening -------------------------------------------------------------- */
 
 typedef struct {
-    PyObject *name, *shape, *dtype, *order, *namespace_, *create, *cleanup;
+    ips_container_where where;
+    PyObject *shape, *dtype, *order;
     int readonly;
 } arguments;
 
@@ -131,11 +134,12 @@ agree(ips_state *state, const arguments *asked, const ips_array_kind *wanted,
     return 0;
 }
 
-/* The file becomes the object's. */
+/* The items become the object's: those of the file, or of self->home. */
 static void
-adopt(ips_array_object *self, ips_object *object, ips_array_kind *kind)
+adopt(ips_array_object *self, ips_object *object, uint8_t *items, ips_array_kind *kind)
 {
     self->object = object;
+    self->items = items;
     self->kind = kind;
     Py_ssize_t stride = kind->itemsize;
     for (uint32_t i = 0; i < kind->ndim; i++) {
@@ -153,7 +157,7 @@ open_array(ips_array_object *self, ips_state *state, const arguments *asked, ips
     ips_object *object;
     bool created;
     const ips_array_kind wanted = *kind;
-    if (ips_options_of(state, asked->name, asked->namespace_, asked->create, asked->cleanup,
+    if (ips_options_of(state, asked->where.name, asked->where.namespace_, asked->where.create, asked->where.cleanup,
             &options) < 0) {
         return -1;
     }
@@ -177,25 +181,100 @@ open_array(ips_array_object *self, ips_state *state, const arguments *asked, ips
         ips_object_release(object);
         return -1;
     }
-    adopt(self, object, kind);
+    adopt(self, object, ips_array_items(object), kind);
     return 0;
 }
 
-int
-ips_array_object_init(PyObject *object, PyObject *args, PyObject *kwargs)
+/* --- in a segment --------------------------------------------------------- */
+
+typedef struct {
+    ips_segment *segment;
+    const ips_home *home;
+    bool has_shape;
+    ips_array_kind *kind;
+    uint8_t *items;
+} placing;
+
+static int
+create_inside(ips_segment *segment, void *context, ips_offset *root)
+{
+    const placing *job = (const placing *)context;
+    if (!job->has_shape) {
+        return ips_fail(IPS_ENOENT, "a shape is needed to make a SharedArray");
+    }
+    if (ips_tx_depth(segment) > 1) {
+        return ips_fail(IPS_ETX, "a SharedArray is made before a transaction begins, so that none "
+            "is undone while it is looked at");
+    }
+    return ips_inset_create(segment, job->kind, root);
+}
+
+static int
+act_hold(void *context)
+{
+    placing *job = (placing *)context;
+    return ips_inset_hold(job->segment, job->home->root, job->home->generation, job->kind,
+        &job->items);
+}
+
+static int
+hold_step(void *context, int64_t deadline)
+{
+    placing *job = (placing *)context;
+    return ips_container_attempt(job->segment, act_hold, job, deadline);
+}
+
+/* Have open what self->home names, or leave it; 0 or -1. */
+static int
+enter_home(ips_array_object *self, ips_state *state, ips_array_kind *kind)
+{
+    placing job = {.segment = self->home.segment, .home = &self->home, .kind = kind};
+    int status = ips_wait_without_gil(hold_step, &job, IPS_FOREVER);
+    if (status < 0) {
+        ips_home_leave(&self->home);
+        if (PyErr_Occurred() == NULL) {
+            (void)ips_raise(state, status);
+        }
+        return -1;
+    }
+    adopt(self, NULL, job.items, kind);
+    return 0;
+}
+
+static int
+open_inside(ips_array_object *self, ips_state *state, const arguments *asked, ips_array_kind *kind)
+{
+    placing job = {.has_shape = is_given(asked->shape), .kind = kind};
+    const ips_container_maker maker = {.type = IPS_TYPE_ARRAY, .stable = true,
+        .create = create_inside, .context = &job, .weight = kind->size};
+    ips_array_kind *found = PyMem_Malloc(sizeof *found);
+    if (found == NULL || ips_home_open_inside(state, &asked->where, &maker, &self->home) < 0 ||
+        enter_home(self, state, found) < 0) {
+        PyMem_Free(found);
+        return -1;
+    }
+    if (agree(state, asked, kind, found) < 0) { /* the object frees what it found */
+        return -1;
+    }
+    PyMem_Free(kind);
+    return 0;
+}
+
+static int
+init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"name", "shape", "dtype", "order", "namespace", "create", "cleanup",
-        "readonly", NULL};
+        "readonly", "segment", NULL};
     ips_array_object *self = (ips_array_object *)object;
     ips_state *state = ips_state_of_type(Py_TYPE(object));
     arguments asked = {0};
     if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "|OOOO$OOOp:SharedArray", names, &asked.name,
-            &asked.shape, &asked.dtype, &asked.order, &asked.namespace_, &asked.create,
-            &asked.cleanup, &asked.readonly)) {
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "|OOOO$OOOpO:SharedArray", names,
+            &asked.where.name, &asked.shape, &asked.dtype, &asked.order, &asked.where.namespace_,
+            &asked.where.create, &asked.where.cleanup, &asked.readonly, &asked.where.segment)) {
         return -1;
     }
-    if (self->object != NULL) {
+    if (self->kind != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "__init__ was called before: make another object");
         return -1;
     }
@@ -211,13 +290,28 @@ ips_array_object_init(PyObject *object, PyObject *args, PyObject *kwargs)
         (void)ips_raise(state, IPS_ETOOBIG);
         status = -1;
     }
-    status = status < 0 ? status : open_array(self, state, &asked, kind);
+    const bool is_inside = is_given(asked.where.segment);
+    status = status < 0  ? status
+             : is_inside ? open_inside(self, state, &asked, kind)
+                         : open_array(self, state, &asked, kind);
     if (status < 0) {
         PyMem_Free(kind);
         return -1;
     }
     self->readonly = asked.readonly != 0;
     return 0;
+}
+
+int
+ips_array_object_init(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    if (ips_name_first(&args, &kwargs) < 0) {
+        return -1;
+    }
+    int status = init(object, args, kwargs);
+    Py_DECREF(args);
+    Py_XDECREF(kwargs);
+    return status;
 }
 
 /* --- pickling ------------------------------------------------------------- */
@@ -237,6 +331,11 @@ ips_array_object_reduce(PyObject *object, PyObject *unused)
     char ticket[IPS_TICKET_MAX] = "";
     if (state == NULL) {
         return NULL;
+    }
+    if (self->object == NULL) {
+        PyObject *place = ips_home_pickled(state, &self->home);
+        return ips_pickled(object, place == NULL ? NULL
+            : Py_BuildValue("(NO)", place, self->readonly ? Py_True : Py_False));
     }
     const ips_object *file = self->object;
     int status = file->named ? 0 : ips_object_ticket(self->object, ticket);
@@ -271,6 +370,27 @@ restore(restoring *job)
               &job->object);
 }
 
+/* (arguments of ips_home_restore, readonly) */
+static PyObject *
+restore_inside(PyTypeObject *type, ips_state *state, PyObject *args)
+{
+    PyObject *place;
+    int readonly;
+    if (!PyArg_ParseTuple(args, "Op:_restore", &place, &readonly)) {
+        return NULL;
+    }
+    ips_array_object *self = (ips_array_object *)type->tp_alloc(type, 0);
+    ips_array_kind *kind = self == NULL ? NULL : PyMem_Malloc(sizeof *kind);
+    if (kind == NULL || ips_home_restore(state, place, IPS_TYPE_ARRAY, true, &self->home) < 0 ||
+        enter_home(self, state, kind) < 0) {
+        PyMem_Free(kind);
+        Py_XDECREF(self);
+        return NULL;
+    }
+    self->readonly = readonly != 0;
+    return (PyObject *)self;
+}
+
 PyObject *
 ips_array_object_restore(PyObject *type, PyObject *args)
 {
@@ -279,6 +399,9 @@ ips_array_object_restore(PyObject *type, PyObject *args)
     Py_ssize_t identity_size;
     int readonly;
     ips_state *state = ips_state_of_type((PyTypeObject *)type);
+    if (state != NULL && PyTuple_GET_SIZE(args) == 2) {
+        return restore_inside((PyTypeObject *)type, state, args);
+    }
     if (state == NULL ||
         !PyArg_ParseTuple(args, "O&zy#sp:_restore", PyUnicode_FSConverter, &path, &job.name,
             &job.identity, &identity_size, &job.ticket, &readonly)) {
@@ -303,7 +426,7 @@ ips_array_object_restore(PyObject *type, PyObject *args)
         PyMem_Free(job.kind);
         return NULL;
     }
-    adopt((ips_array_object *)self, job.object, job.kind);
+    adopt((ips_array_object *)self, job.object, ips_array_items(job.object), job.kind);
     ((ips_array_object *)self)->readonly = readonly != 0;
     return self;
 }

@@ -221,6 +221,25 @@ ips_cell_init(ips_cell_object *self, PyObject *args, PyObject *kwargs, enum ips_
 }
 
 PyObject *
+ips_cell_object_inside(PyTypeObject *type, const ips_home *home)
+{
+    PyObject *self = type->tp_alloc(type, 0);
+    ips_cell_place *place = self == NULL ? NULL : new_place(home->type);
+    if (place == NULL) {
+        Py_XDECREF(self);
+        return NULL;
+    }
+    place->home = *home;
+    Py_XINCREF(home->keeper);
+    ips_segment_hold(home->segment);
+    if (adopt_place((ips_cell_object *)self, place) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return self;
+}
+
+PyObject *
 ips_cell_object_of(PyTypeObject *type, const ips_cell *cell)
 {
     PyObject *self = type->tp_alloc(type, 0);
@@ -417,10 +436,11 @@ proof_of(ips_cell_object *self, ips_state *state)
 static PyObject *
 pickled_arguments(ips_cell_object *self, ips_state *state)
 {
-    if (self->place != NULL) {
+    const bool is_arrays = self->place != NULL && self->place->type == IPS_TYPE_ARRAY;
+    if (self->place != NULL && !is_arrays) {
         return ips_home_pickled(state, &self->place->home);
     }
-    if (ips_cell_is_borrowed(&self->cell)) {
+    if (is_arrays || ips_cell_is_borrowed(&self->cell)) {
         return PyErr_Format(PyExc_TypeError, "this %s belongs to another object: pickle that and "
                             "take its lock there", Py_TYPE(self)->tp_name);
     }

@@ -77,6 +77,10 @@ int ips_cell_object_open(ips_cell_object *self, const ips_container_where *where
  * from now on; NULL with an exception set: then the caller still does. */
 PyObject *ips_cell_object_of(PyTypeObject *type, const ips_cell *cell);
 
+/* The same on the payload of a stable cell that is another object's, whose home
+ * is held once more. */
+PyObject *ips_cell_object_inside(PyTypeObject *type, const ips_home *home);
+
 /* Count this thread in, so that the cell stays while it works without the
  * GIL: false with Closed raised.  Then leave() once, with the GIL. */
 bool ips_cell_enter(ips_cell_object *self);

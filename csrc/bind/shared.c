@@ -7,6 +7,7 @@
 
 #include "data/deque.h"
 #include "data/flat.h"
+#include "data/inset.h"
 #include "data/layouts.h"
 #include "data/map.h"
 #include "data/record.h"
@@ -16,6 +17,12 @@ static int
 destroy_cell(ips_segment *segment, const ips_entry *entry)
 {
     return ips_stable_free(segment, entry->offset);
+}
+
+static int
+destroy_array(ips_segment *segment, const ips_entry *entry)
+{
+    return ips_inset_destroy(segment, entry->offset);
 }
 
 static int
@@ -62,6 +69,7 @@ static const ips_shared_type shared_types[] = {
     {IPS_TYPE_CONDITION, offsetof(ips_state, condition_type), destroy_cell},
     {IPS_TYPE_BARRIER, offsetof(ips_state, barrier_type), destroy_cell},
     {IPS_TYPE_RWLOCK, offsetof(ips_state, rwlock_type), destroy_cell},
+    {IPS_TYPE_ARRAY, offsetof(ips_state, array_type), destroy_array},
     {IPS_TYPE_MAP, offsetof(ips_state, map_type), destroy_map},
     {IPS_TYPE_DEQUE, offsetof(ips_state, deque_type), destroy_deque},
     {IPS_TYPE_VECTOR, offsetof(ips_state, vector_type), destroy_deque},
@@ -117,6 +125,9 @@ check_entry(ips_segment *segment, const ips_entry *entry, ips_shared_report repo
 {
     ips_record record;
     char line[400];
+    if (entry->type == IPS_TYPE_ARRAY) {
+        return ips_inset_check(segment, entry->offset, report, context);
+    }
     if (entry->type != IPS_TYPE_RECORD) {
         return 0;
     }

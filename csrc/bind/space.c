@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/header.h"
+#include "data/inset.h"
 #include "member/object.h"
 #include "os/clock.h"
 #include "os/process.h"
@@ -497,5 +498,6 @@ ips_add_space(PyObject *module, ips_state *state)
 {
     (void)state;
     ips_cells_install(); /* before the first join */
+    ips_inset_install();
     return PyModule_AddFunctions(module, space_functions);
 }

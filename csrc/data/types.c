@@ -25,6 +25,8 @@ ips_type_name(uint32_t type)
         return "Condition";
     case IPS_TYPE_BARRIER:
         return "Barrier";
+    case IPS_TYPE_ARRAY:
+        return "SharedArray";
     case IPS_TYPE_RWLOCK:
         return "RWLock";
     case IPS_TYPE_MAP:

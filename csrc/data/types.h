@@ -42,6 +42,7 @@ enum ips_type {
     IPS_TYPE_CONDITION = 26,
     IPS_TYPE_BARRIER = 27,
     IPS_TYPE_RWLOCK = 28,
+    IPS_TYPE_ARRAY = 29,
     IPS_TYPE_MAP = 32,
     IPS_TYPE_DEQUE = 33,
     IPS_TYPE_VECTOR = 34,

@@ -104,6 +104,7 @@ bool ips_read_ok(ips_segment *segment, ips_offset version, uint64_t seen);
 #define IPS_ANCHORS 8u
 enum ips_anchor {
     IPS_ANCHOR_LAYOUTS = 0, /* data/layouts.h */
+    IPS_ANCHOR_ARRAYS = 1,  /* data/inset.h */
     IPS_ANCHOR_PATH = 7,    /* segment/mapped.h */
 };
 /* relaxed: what it leads to is guarded by the lock, or by a version. */

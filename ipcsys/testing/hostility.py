@@ -312,6 +312,7 @@ class Segment(Target):
             self.map[number] = "v" * number * 7
         self.deque = self.segment.construct(ipcsys.SharedDeque, "log", range(30))
         self.segment.construct(ipcsys.AtomicInt, "count", 5)
+        self.segment.construct(ipcsys.SharedArray, "pixels", (4, 5), "u2")
         self.transaction = self.segment.transaction()
         self.transaction.__enter__()
         self.map[3] = "w" * 600
@@ -329,6 +330,8 @@ class Segment(Target):
             lambda: exercise_deque(of_kind(ipcsys.SharedDeque, segment["log"])),
             lambda: of_kind(ipcsys.AtomicInt, segment["count"]).add(3),
             lambda: segment.construct(ipcsys.SharedMap, "more", {1: "y" * 5000}),
+            lambda: memoryview(of_kind(ipcsys.SharedArray, segment["pixels"])).tobytes(),
+            lambda: segment.destroy("pixels"),
             lambda: segment.destroy("log"),
             lambda: [segment.find(key) for key in segment],
             segment.stats,

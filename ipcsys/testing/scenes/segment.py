@@ -330,3 +330,55 @@ class Grow(Content):
 
     def change(self):
         self.map["big"] = b"g" * 400_000
+
+
+class _Array(_Named):
+    """An array that stands in the segment: there whole, or not at all; no memory leaks."""
+
+    def create(self):
+        super().create()
+        self.segment.construct(ipcsys.SharedArray, "first", 1).close()
+        self.segment.destroy("first")
+
+    def verify(self, first, finished):
+        self.usable()
+        found = self.segment.find("a")
+        there = found is not None
+        if there:
+            assert found.shape == (500,) and memoryview(found).cast("B")[-1] == 0
+            with found.lock:
+                found.close()
+            self.segment.destroy("a")
+        self.segment.construct(ipcsys.SharedArray, "next", 1).close()
+        self.segment.destroy("next")
+        assert self.segment.check() == []
+        return self.outcome(there, first, finished)
+
+
+class ArrayConstruct(_Array):
+    name = "segment.construct of an array"
+
+    def operation(self):
+        return self.segment.construct, ipcsys.SharedArray, "a", 500
+
+    def outcome(self, there, first, finished):
+        assert there or not (first and finished)
+        return "after" if there else "before"
+
+
+class ArrayDestroy(_Array):
+    """Others' views of it are none of the victim's, whose own has kept it so far."""
+
+    name = "segment.destroy of an array"
+
+    def create(self):
+        super().create()
+        self.segment.construct(ipcsys.SharedArray, "a", 500)
+
+    def operation(self):
+        return self.segment.destroy, "a"
+
+    def outcome(self, there, first, finished):
+        assert not (there and first and finished)
+        return "before" if there else "after"
+
