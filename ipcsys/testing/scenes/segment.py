@@ -2,6 +2,7 @@
 """Segments and what stands in them: names, memory, transactions, rollback, growth."""
 
 import ipcsys
+import ipcsys.dtypes  # noqa: F401 - imported before anything is stepped through
 from ipcsys import _core
 from ipcsys.testing.scenes.common import die_at_event, die_holding, users
 from ipcsys.testing.sweeping import Scene
