@@ -382,4 +382,3 @@ class ArrayDestroy(_Array):
     def outcome(self, there, first, finished):
         assert not (there and first and finished)
         return "before" if there else "after"
-
