@@ -412,7 +412,12 @@ claim_seat(ips_semaphore *semaphore, ips_owner me, int64_t deadline, uint32_t *o
     if (status < 0) {
         return status;
     }
-    status = find_seat(semaphore, me, deadline, out);
+    /* A word that names a seat without a living owner (the dead's, or damage) is set
+     * right before that seat may become ours. */
+    status = settle(semaphore);
+    if (status == IPS_OK) {
+        status = find_seat(semaphore, me, deadline, out);
+    }
     if (status == IPS_OK) {
         sign(semaphore, me, *out);
     }
