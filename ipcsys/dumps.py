@@ -58,6 +58,27 @@ def _register_ours():
         register(kind, lambda number: number.load(), whole)
 
 
+    register(_core.Record, _record_value, lambda value: tuple(value["values"]))
+
+
+def _record_value(record):
+    """Its values with what its declaration said, as it is stored."""
+    layout, values = record._layout(), record.asdict()
+    fields = [[*spec[:4], list(spec[4])] for spec in layout.fields if spec[0] in values]
+    return {
+        "name": layout.name, "version": layout.version, "fields": fields,
+        "values": [values[spec[0]] for spec in fields],
+    }  # fmt: skip
+
+
+def _record_class(value):
+    """A class for the declaration that _record_value() wrote."""
+    from .schema import generic
+
+    fields = tuple((*spec[:4], tuple(spec[4])) for spec in value["fields"])
+    return generic(_core.RecordLayout.build(value["name"], value["version"], 0, fields))
+
+
 _register_ours()
 
 
@@ -128,11 +149,8 @@ def _copies(segment):
     objects = []
     with segment.transaction():
         for key in segment.keys():
-            try:
-                thing = segment[key]
-            except errors.MismatchError as error:  # a Record: its class is not known here
-                raise errors.EncodeError(f"{key!r} cannot be dumped: {error}") from None
-            kind = type(thing).__name__
+            thing = segment[key]
+            kind = "Record" if isinstance(thing, _core.Record) else type(thing).__name__
             try:
                 if kind not in _TYPES:
                     raise errors.EncodeError(
@@ -209,7 +227,8 @@ def load(segment, data):
             kind, _, arguments_of = _TYPES[each["type"]]
             try:
                 arguments = arguments_of(each["value"])
-            except (KeyError, TypeError) as error:
+                kind = _record_class(each["value"]) if kind is _core.Record else kind
+            except (KeyError, TypeError, ValueError) as error:
                 raise errors.DecodeError(f"{each['key']!r} has no such value: {error}") from None
             segment.construct(kind, each["key"], *arguments).close()
     return len(objects)

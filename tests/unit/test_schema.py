@@ -318,3 +318,21 @@ def test_records_of_one_layout_share_it_and_the_last_one_takes_it_along(segment)
     for key in segment.keys():
         segment.destroy(key)
     assert segment.check() == []
+
+
+@pytest.mark.parametrize("format", ["json", "msgpack"])
+def test_a_dump_holds_records_with_their_declarations(segment, format):
+    import io
+
+    from ipcsys import dumps
+
+    old = make(segment, venue="kept")
+    segment.find("t", New).tags = [1, 2]
+    file = io.BytesIO()
+    dumps.dump(segment, file, format)
+    with Segment(None, size="1 MiB") as other:
+        assert dumps.load(other, file.getvalue()) == 1
+        loaded = other.find("t", New)
+        assert loaded == segment.find("t", New) and loaded.tags == [1, 2]
+        assert other.find("t", Old).price == old.price == 1.5
+        assert other.check() == []
