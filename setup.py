@@ -10,8 +10,6 @@ if sys.platform != "linux":
     sys.exit("ipcsys needs Linux 5.4 or later: it stands on futexes, tmpfs and record locks.")
 
 STEPPER = "csrc/bind/stepper.c"
-# data/ stands on the segment room: built from the commit that brings that.
-NOT_YET = set() if glob("csrc/segment/transaction.c") else set(glob("csrc/data/*.c"))
 
 
 def extension(name, sources):
@@ -30,7 +28,7 @@ def extension(name, sources):
 
 setup(
     ext_modules=[
-        extension("ipcsys._core", sorted(set(glob("csrc/*/*.c")) - {STEPPER} - NOT_YET)),
+        extension("ipcsys._core", sorted(set(glob("csrc/*/*.c")) - {STEPPER})),
         extension("ipcsys._stepper", [STEPPER]),
     ],
 )
