@@ -44,26 +44,34 @@ revive_lock(_Atomic uint64_t *payload, bool recursive)
     }
 }
 
-/* The claims of the dead, as far as the table can say, come back. */
-static void
-revive_semaphore(_Atomic uint64_t *payload, uint8_t *body)
+/* value - initial, of which the claims of the dead give back what is owed. */
+static uint64_t
+surplus_of(ips_semaphore_shm *semaphore)
 {
-    ips_semaphore_shm *semaphore = (ips_semaphore_shm *)(void *)body;
     const uint64_t most = (IPS_STABLE_BODY - sizeof *semaphore) / sizeof semaphore->seats[0];
-    uint64_t initial = load(&payload[0]);
-    bool owned = (load(&payload[1]) & IPS_SEMAPHORE_UNOWNED) == 0;
     /* relaxed: as above. */
     uint64_t used = atomic_load_explicit(&semaphore->used, memory_order_relaxed);
     uint64_t claims = 0;
-    for (uint64_t i = 0; owned && i < used && i < most; i++) {
+    for (uint64_t i = 0; i < used && i < most; i++) {
         claims += load(&semaphore->seats[i].count);
     }
     uint64_t extra = load(&semaphore->extra);
     int64_t missing = (int64_t)(claims - extra); /* initial - value */
     int64_t back = missing < 0 ? 0 : (int64_t)claims < missing ? (int64_t)claims : missing;
-    uint64_t value = initial + extra - claims + (uint64_t)back;
+    return extra - claims + (uint64_t)back;
+}
+
+static void
+revive_semaphore(_Atomic uint64_t *payload, uint8_t *body)
+{
+    ips_semaphore_shm *semaphore = (ips_semaphore_shm *)(void *)body;
+    bool owned = (load(&payload[1]) & IPS_SEMAPHORE_UNOWNED) == 0;
+    uint64_t surplus = owned
+        ? surplus_of(semaphore)
+        : (uint64_t)((int64_t)load(&semaphore->word) >> IPS_SEMAPHORE_LOCK_BITS);
     memset(body, 0, IPS_STABLE_BODY);
-    store(&semaphore->extra, value - initial);
+    store(&semaphore->extra, owned ? surplus : 0);
+    store(&semaphore->word, surplus << IPS_SEMAPHORE_LOCK_BITS);
 }
 
 static void

@@ -22,6 +22,9 @@ copy_head(const ips_segment *segment, uint8_t *to)
     memset(&head->lock, 0, sizeof head->lock);
     memset(&head->journal, 0, sizeof head->journal);
     head->deferring = 0;
+    /* relaxed, both: a private copy. */
+    atomic_store_explicit(&head->since, 0, memory_order_relaxed);
+    atomic_store_explicit(&head->thread, 0, memory_order_relaxed);
     head->top = segment->size;
 }
 
