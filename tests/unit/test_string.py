@@ -166,7 +166,7 @@ def test_values_of_a_cell_are_the_same_where_their_encodings_are():
         del cell.value
     with pytest.raises(TypeError):
         cell.compare_exchange(1)
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(ipcsys.EncodeError):
         cell.store(lambda: 0)
     assert cell.load() == 2 and SharedCell().load() is None
 
