@@ -579,6 +579,7 @@ class Segment:
         namespace: str | None = None,
         create: _Create = None,
         cleanup: _Cleanup = None,
+        huge_pages: bool = False,
     ) -> None: ...
     @property
     def name(self) -> str | None: ...
@@ -627,8 +628,8 @@ class Segment:
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 class SegmentStats(tuple[int, ...]):
-    n_fields: Final = 10
-    n_sequence_fields: Final = 10
+    n_fields: Final = 11
+    n_sequence_fields: Final = 11
     n_unnamed_fields: Final = 0
     @property
     def size(self) -> int: ...
@@ -650,6 +651,8 @@ class SegmentStats(tuple[int, ...]):
     def largest_free(self) -> int: ...
     @property
     def memory(self) -> int: ...
+    @property
+    def huge_pages(self) -> int: ...
 
 class Transaction:
     def __new__(cls, segment: Segment, timeout: float | None = None) -> Self: ...

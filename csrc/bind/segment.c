@@ -38,6 +38,7 @@ ips_segment_of(ips_state *state, PyObject *segment)
 
 typedef struct {
     PyObject *name, *size, *max_size, *path, *autoflush, *namespace_, *create, *cleanup;
+    int huge_pages;
 } arguments;
 
 static int
@@ -96,15 +97,15 @@ static int
 segment_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"name", "size", "max_size", "path", "autoflush", "namespace",
-                            "create", "cleanup", NULL};
+                            "create", "cleanup", "huge_pages", NULL};
     ips_segment_handle *self = (ips_segment_handle *)object;
-    arguments given = {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
+    arguments given = {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0};
     ips_state *state = ips_state_of_type(Py_TYPE(object));
     if (state == NULL
-        || !PyArg_ParseTupleAndKeywords(args, kwargs, "|OOO$OOOOO:Segment", names, &given.name,
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "|OOO$OOOOOp:Segment", names, &given.name,
                                         &given.size, &given.max_size, &given.path,
                                         &given.autoflush, &given.namespace_, &given.create,
-                                        &given.cleanup)) {
+                                        &given.cleanup, &given.huge_pages)) {
         return -1;
     }
     if (self->segment != NULL) {
@@ -119,6 +120,9 @@ segment_init(PyObject *object, PyObject *args, PyObject *kwargs)
     int result = is_given(given.autoflush) ? ips_autoflush_check(given.autoflush, path) : 0;
     if (result == 0) {
         result = open_given(state, &given, path, &self->segment);
+    }
+    if (result == 0 && given.huge_pages) {
+        ips_segment_want_huge(self->segment);
     }
     Py_XDECREF(path);
     return result == 0 && is_given(given.autoflush) ? ips_autoflush_start(object, given.autoflush)
@@ -282,6 +286,7 @@ static PyStructSequence_Field stats_fields[] = {
     {"overhead", "bytes of the heap that are neither used nor free: heads and leftovers"},
     {"largest_free", "bytes of the largest block that can be given out without growing"},
     {"memory", "bytes of memory its file takes now; less than size after trim()"},
+    {"huge_pages", "1 where this process asked for huge pages and the system has them for it"},
     {NULL, NULL},
 };
 
@@ -289,7 +294,7 @@ static PyStructSequence_Desc stats_description = {
     .name = "ipcsys.SegmentStats",
     .doc = "SegmentStats(iterable, /)\n--\n\nWhat Segment.stats() returns.",
     .fields = stats_fields,
-    .n_in_sequence = 10,
+    .n_in_sequence = 11,
 };
 
 PyDoc_STRVAR(stats_doc, "stats($self, /)\n--\n\n"
@@ -315,7 +320,8 @@ segment_stats(PyObject *object, PyObject *unused)
                                   : PyStructSequence_New(state->segment_stats_type);
     const uint64_t numbers[] = {stats.size,     stats.max_size,     stats.free_bytes, stats.used,
                                 stats.blocks,   stats.objects,      stats.members,
-                                stats.overhead, stats.largest_free, stats.memory};
+                                stats.overhead, stats.largest_free, stats.memory,
+                                stats.huge_pages};
     for (int i = 0; result != NULL && i < (int)(sizeof numbers / sizeof *numbers); i++) {
         PyObject *number = PyLong_FromUnsignedLongLong(numbers[i]);
         if (number == NULL) {
@@ -509,7 +515,7 @@ static PyMemberDef segment_members[] = {
 
 PyDoc_STRVAR(segment_doc,
 "Segment(name=None, size='10 MiB', max_size=None, *, path=None, autoflush=None,\n"
-"        namespace=None, create=None, cleanup=None)\n"
+"        namespace=None, create=None, cleanup=None, huge_pages=False)\n"
 "--\n\n"
 "Transactional memory that processes share, with objects under keys.\n\n"
 "Sizes are bytes or text such as '64 KiB'; the creator's count.  A segment\n"
@@ -518,7 +524,9 @@ PyDoc_STRVAR(segment_doc,
 "namespace, and flush() brings its state to the file, whole.  After kill -9 of\n"
 "everybody nothing is lost; after a power cut the state of the last flush() is\n"
 "there, or, with `autoflush`, one at most so many seconds old (a thread of this\n"
-"process looks).  `create` then is about the file; `name` may be left out.");
+"process looks).  `create` then is about the file; `name` may be left out.\n\n"
+"`huge_pages` asks the kernel for large pages in this process's view of it;\n"
+"stats() tell whether it can have them.");
 
 static PyType_Slot segment_slots[] = {
     {Py_tp_doc, (void *)segment_doc},

@@ -363,6 +363,21 @@ ips_unmap(void *base, uint64_t size)
     (void)munmap(base, size);
 }
 
+bool
+ips_map_huge(void *base, uint64_t size)
+{
+    char said[128] = "";
+    int fd = open("/sys/kernel/mm/transparent_hugepage/shmem_enabled", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? 0 : read(fd, said, sizeof said - 1);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    said[length < 0 ? 0 : length] = '\0';
+    bool possible = strstr(said, "[always]") != NULL || strstr(said, "[advise]") != NULL ||
+                    strstr(said, "[within_size]") != NULL || strstr(said, "[force]") != NULL;
+    return madvise(base, (size_t)size, MADV_HUGEPAGE) == 0 && possible;
+}
+
 size_t
 ips_page_size(void)
 {

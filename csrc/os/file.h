@@ -64,6 +64,9 @@ IPS_MUST_CHECK int ips_map_part(int fd, uint64_t offset, uint64_t size, void **b
 /* One shared page of the file with one private page right behind it. */
 IPS_MUST_CHECK int ips_map_page_before_private(int fd, uint64_t offset, size_t page, void **base);
 size_t ips_page_size(void);
+/* Ask for huge pages behind a mapping of shared memory: true where the kernel
+ * takes the advice and lets such memory have them.  Never noted. */
+bool ips_map_huge(void *base, uint64_t size);
 void ips_unmap(void *base, uint64_t size);
 
 /* Bytes free in the folder's file system. */

@@ -53,6 +53,7 @@ struct ips_segment {
     uint64_t heap_start;
     uint64_t max_size;
     uint64_t run_size;  /* bytes of a run of small blocks */
+    _Atomic bool huge;  /* huge pages were asked for and can be had; set once */
     ips_segment *next;  /* of this process's segments; under their mutex */
     uint32_t handles;   /* likewise */
     _Atomic uint32_t open_views; /* of all threads of this process */

@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "segment/extent.h"
+#include "os/file.h"
 #include "segment/heap.h"
 #include "segment/stable.h"
 
@@ -320,6 +321,14 @@ ips_segment_close(ips_segment *segment)
     }
 }
 
+void
+ips_segment_want_huge(ips_segment *segment)
+{
+    bool huge = ips_map_huge(segment->base, segment->object->max_size);
+    /* relaxed: a fact for people. */
+    atomic_store_explicit(&segment->huge, huge, memory_order_relaxed);
+}
+
 /* Of the highest bin that holds any; a look without the lock, which may be
  * old news by now. */
 static uint64_t
@@ -362,6 +371,7 @@ ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out)
         .objects = segment->shm->catalogue.count,
         .overhead = heap->overhead,
         .largest_free = largest_free(segment),
+        .huge_pages = atomic_load_explicit(&segment->huge, memory_order_relaxed), /* as above */
     };
     int status = ips_object_memory(segment->object, &out->memory);
     return status < 0 ? status : ips_object_users(segment->object, &out->members);

@@ -146,6 +146,7 @@ typedef struct {
     uint64_t overhead;     /* with used and free_bytes: all of the heap */
     uint64_t largest_free; /* bytes in one piece, without growing */
     uint64_t memory;       /* bytes the file takes now */
+    uint64_t huge_pages;   /* 1: this process asked for them and can have them */
 } ips_segment_stats;
 IPS_MUST_CHECK int ips_segment_open(ips_space *space, const char *name, ips_open_mode mode,
     uint64_t size, uint64_t max_size, bool cleanup_last, ips_segment **out, bool *created);
@@ -154,6 +155,9 @@ ips_object *ips_segment_object(ips_segment *segment);
 void ips_segment_hold(ips_segment *segment); /* one more handle, for what lies in the segment */
 void ips_segment_close(ips_segment *segment); /* one handle less; the last one unmaps */
 IPS_MUST_CHECK int ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out);
+/* Ask for huge pages in this process's mapping; where there are none, nothing
+ * changes: stats tell. */
+void ips_segment_want_huge(ips_segment *segment);
 /* Give free memory back to the system, in two parts: mark waits for the lock,
  * without the GIL; punch does not wait (then nothing is given back), and no
  * thread of this process may read without the lock meanwhile: it keeps the

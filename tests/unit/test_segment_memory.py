@@ -2,6 +2,7 @@
 """What a segment does with its memory: trim(), stats(), blocks used again."""
 
 import itertools
+import pathlib
 import pickle
 
 import pytest
@@ -100,3 +101,15 @@ def test_the_heap_does_not_fall_to_pieces_in_a_long_life():
     for rounds in (0, -1, 10**10):
         with pytest.raises(ValueError, match="rounds must be"):
             _core.measure_wear(rounds)
+
+
+def test_huge_pages_are_a_wish_that_stats_answer():
+    plain = Segment(size="4 MiB")
+    assert plain.stats().huge_pages == 0
+    segment = Segment(size="4 MiB", huge_pages=True)
+    enabled = pathlib.Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+    granted = enabled.exists() and "[never]" not in enabled.read_text()
+    assert segment.stats().huge_pages == (granted and "[deny]" not in enabled.read_text())
+    things = segment.construct(SharedMap, "things", {"key": b"v" * 3_000_000})
+    assert things["key"] == b"v" * 3_000_000
+    assert segment.check() == []
