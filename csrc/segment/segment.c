@@ -371,7 +371,8 @@ ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out)
         .objects = segment->shm->catalogue.count,
         .overhead = heap->overhead,
         .largest_free = largest_free(segment),
-        .huge_pages = atomic_load_explicit(&segment->huge, memory_order_relaxed), /* as above */
+        /* relaxed: as in ips_segment_want_huge. */
+        .huge_pages = atomic_load_explicit(&segment->huge, memory_order_relaxed),
     };
     int status = ips_object_memory(segment->object, &out->memory);
     return status < 0 ? status : ips_object_users(segment->object, &out->members);
