@@ -29,7 +29,7 @@ def shoot(name, tries, *options):
 @pytest.mark.parametrize("name", sorted(hostility.every()))
 def test_damaged_bytes_never_crash_or_hang(name):
     for findings in shoot(name, TRIES):
-        assert findings["tries"] > 20 and findings["refused"] > 0
+        assert findings["tries"] > 5 and findings["refused"] > 0
 
 
 @pytest.mark.parametrize("name", ["segment", "queue", "deque", "map", "record", "cells"])

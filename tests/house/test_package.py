@@ -44,7 +44,7 @@ def files_under(*folders, suffixes) -> set[str]:
 def run(*command, cwd, **environment):
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env={**os.environ, **environment},
-        capture_output=True, text=True, timeout=110,
+        capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
@@ -72,6 +72,7 @@ def test_the_source_archive_is_complete(sdist):
     assert missing == []
 
 
+@pytest.mark.timeout(300)
 def test_a_wheel_built_from_the_archive_is_complete(sdist, tmp_path):
     # Unoptimised, because only the list of files is looked at.
     compiler = tmp_path / "quick-cc"
