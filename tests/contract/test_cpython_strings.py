@@ -15,6 +15,7 @@ string_tests = pytest.importorskip("test.string_tests", reason="Python without i
 
 HASH = "what changes has no hash"
 
+
 class Text(SharedString):
     """Made as a str is."""
 
@@ -60,6 +61,7 @@ class TestSharedString(*BASES, unittest.TestCase):
         self.method(object, methodname)(*args)
 
     test_fixtype = None  # of the tests themselves
+    test_replace_overflow = None  # skipped by CPython itself where a pointer has 64 bits
 
     @pytest.mark.xfail(reason=HASH, strict=True)
     def test_hash(self):
