@@ -32,8 +32,8 @@ PyObject *ips_segment_remove(PyObject *type, PyObject *args, PyObject *kwargs);
      "were written, 0 where the file had it already or somebody looked less than `max_age`\n" \
      "seconds ago.  Waits for others that flush, and for an open transaction, at most\n"      \
      "`timeout` seconds (Timeout).  Writers wait while changed memory is found and copied,\n" \
-     "about 0.1 s for each GiB in use, not while it is written.  NoSpace where the disk is\n" \
-     "full: the last image stays.  Killed at any moment, it leaves the old image or the new."}, \
+     "for some tenths of a second for each GiB in use, not while it is written.  NoSpace\n"  \
+     "where the disk is full: the last image stays.  Killed at any moment, it leaves the old image or the new."}, \
     {"snapshot", (PyCFunction)(void (*)(void))ips_segment_snapshot,                           \
      METH_VARARGS | METH_KEYWORDS, "snapshot($self, /, path, timeout=None)\n--\n\n"           \
      "The state of now in a new file, which Segment(path=...) opens; with or without a file\n" \

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What of a segment differs from an image, copied in one consistent state.
  *
- * The segment's lock is held while its memory is read once, about 0.1 s for
- * each GiB in use, and nothing is written to a disk meanwhile.  Memory inside
+ * The segment's lock is held while its memory is read once, some tenths of
+ * a second for each GiB in use, and nothing is written to a disk meanwhile.  Memory inside
  * free chunks is not read, nor is the journal: both are zeros in an image.  So
  * is all that is only the living members' business (the lock, the journal's
  * mark): an image has no open transaction and no holder.
