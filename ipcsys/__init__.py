@@ -18,6 +18,7 @@ Modules that cost import time are loaded at the first use of their names.
 """
 
 from ipcsys._core import (
+    Arena,
     AtomicBool,
     AtomicFloat,
     AtomicInt,
@@ -27,6 +28,7 @@ from ipcsys._core import (
     Event,
     Lock,
     Message,
+    Pool,
     Queue,
     ReadView,
     Record,
@@ -84,6 +86,7 @@ from ipcsys.errors import (
 __all__ = [
     "AccessDenied",
     "AlreadyExists",
+    "Arena",
     "AtomicBool",
     "AtomicFloat",
     "AtomicInt",
@@ -119,6 +122,7 @@ __all__ = [
     "OperatingSystemError",
     "OutOfMemory",
     "PeerDied",
+    "Pool",
     "ProcessInfo",
     "Queue",
     "RLock",

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bind/options.h"
+#include "bind/region.h"
 #include "bind/segment.h"
 #include "bind/shared.h"
 #include "os/clock.h"
@@ -19,6 +20,7 @@ typedef struct {
     const char *key;
     ips_open_mode mode;
     bool alone;
+    const ips_region *region; /* the memory comes from there; NULL: from the heap */
     ips_entry entry; /* found or made */
 } opening;
 
@@ -38,13 +40,32 @@ is_expected(opening *job)
         found != NULL ? found : "thing of a newer version", ips_type_name(job->maker->type));
 }
 
+/* Where what follows is allocated, in the region that was asked for. */
+static int
+enter(const opening *job)
+{
+    if (job->region == NULL) {
+        return 0;
+    }
+    ips_region region = *job->region;
+    int status = ips_region_look(job->segment, &region);
+    if (status == 0) {
+        (void)ips_region_enter(job->segment, region.offset);
+    }
+    return status;
+}
+
 static int
 make(opening *job)
 {
     const ips_container_maker *maker = job->maker;
     uint64_t generation = 0;
     ips_offset root = 0;
-    int status = maker->create(job->segment, maker->context, &root);
+    int status = enter(job);
+    if (status == 0) {
+        status = maker->create(job->segment, maker->context, &root);
+        (void)ips_region_enter(job->segment, 0);
+    }
     if (status == 0) {
         status = ips_catalogue_insert(job->segment, job->key, maker->type, root, &generation);
     }
@@ -54,7 +75,10 @@ make(opening *job)
         status = ips_root_christen(job->segment, root, generation);
     }
     if (status == 0 && maker->fill != NULL) {
-        status = maker->fill(job->segment, root, generation, maker->context);
+        status = enter(job);
+        status = status < 0 ? status
+            : maker->fill(job->segment, root, generation, maker->context);
+        (void)ips_region_enter(job->segment, 0);
     }
     job->entry.offset = root;
     job->entry.generation = generation;
@@ -200,6 +224,7 @@ ips_home_open_inside(ips_state *state, const ips_container_where *where,
     if (job.segment == NULL || ips_transaction_admit(state, job.segment) < 0) {
         return -1;
     }
+    job.region = ips_allocator_region(where->segment, where->name);
     ips_segment_hold(job.segment);
     (void)strcpy(home->name, job.key);
     if (adopt(state, &job, home) < 0) {

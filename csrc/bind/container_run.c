@@ -6,18 +6,34 @@
 
 #include "bind/shared.h"
 #include "os/clock.h"
+#include "segment/region.h"
 
 #define LARGE (16u * 1024) /* bytes; longer copies are made without the GIL */
 #define BETWEEN_LOOKS_NS 200000 /* of a reader that waits for the lock */
 
-int
-ips_container_attempt(ips_segment *segment, ips_act act, void *context, int64_t deadline)
+typedef struct {
+    ips_segment *segment;
+    ips_act act;
+    void *context;
+    ips_offset root; /* memory comes from where this block is from */
+} attempt;
+
+static inline int
+try_once(const attempt *job, int64_t deadline)
 {
+    ips_segment *segment = job->segment;
     int status = ips_tx_begin(segment, deadline);
     if (status < 0) {
         return status;
     }
-    status = act(context);
+    const ips_offset region = ips_region_of(segment, job->root);
+    if (__builtin_expect(region == 0, 1)) {
+        status = job->act(job->context);
+    } else {
+        (void)ips_region_enter(segment, region);
+        status = job->act(job->context);
+        (void)ips_region_enter(segment, 0);
+    }
     if (__builtin_expect(status < 0, 0)) {
         ips_tx_abort(segment);
         return status;
@@ -26,24 +42,23 @@ ips_container_attempt(ips_segment *segment, ips_act act, void *context, int64_t 
     return committed < 0 ? committed : status;
 }
 
-typedef struct {
-    ips_segment *segment;
-    ips_act act;
-    void *context;
-} attempt;
+int
+ips_container_attempt(ips_segment *segment, ips_act act, void *context, int64_t deadline)
+{
+    return try_once(&(attempt){segment, act, context, 0}, deadline);
+}
 
 static int
 attempt_step(void *context, int64_t deadline)
 {
-    const attempt *job = context;
-    return ips_container_attempt(job->segment, job->act, job->context, deadline);
+    return try_once(context, deadline);
 }
 
 /* Out of line: the lock is taken, or there is much to copy. */
 static int
 run_slow(const ips_container *self, ips_act act, void *context)
 {
-    attempt job = {self->home.segment, act, context};
+    attempt job = {self->home.segment, act, context, self->home.root};
     ips_segment_hold(job.segment); /* another thread may close the object */
     int status = ips_wait_without_gil(attempt_step, &job, IPS_FOREVER);
     ips_segment_close(job.segment);
@@ -55,7 +70,8 @@ run_once(const ips_container *self, ips_act act, void *context, size_t weight)
 {
     int status = IPS_EAGAIN;
     if (__builtin_expect(weight < LARGE, 1)) {
-        status = ips_container_attempt(self->home.segment, act, context, IPS_AT_ONCE);
+        status = try_once(&(attempt){self->home.segment, act, context, self->home.root},
+            IPS_AT_ONCE);
     }
     if (__builtin_expect(status == IPS_EAGAIN || status == IPS_ETIMEOUT, 0)) {
         status = run_slow(self, act, context);
@@ -108,7 +124,7 @@ ips_container_read(const ips_container *self, ips_act look, ips_act act, void *c
     if (ips_transaction_admit(self->state, self->home.segment) < 0) {
         return -1;
     }
-    reading job = {{self->home.segment, act, context}, look};
+    reading job = {{self->home.segment, act, context, self->home.root}, look};
     ips_segment_hold(job.locked.segment); /* another thread may close the object */
     int status = ips_wait_without_gil(reading_step, &job, IPS_FOREVER);
     ips_segment_close(job.locked.segment);

@@ -9,6 +9,7 @@
 
 #include "base/header.h"
 #include "bind/mapped.h"
+#include "bind/region.h"
 #include "os/clock.h"
 
 #define DEFAULT_SIZE (UINT64_C(10) << 20)
@@ -286,6 +287,8 @@ static PyStructSequence_Field stats_fields[] = {
     {"overhead", "bytes of the heap that are neither used nor free: heads and leftovers"},
     {"largest_free", "bytes of the largest block that can be given out without growing"},
     {"memory", "bytes of memory its file takes now; less than size after trim()"},
+    {"pools", "pools in it"},
+    {"arenas", "arenas in it"},
     {"huge_pages", "1 where this process asked for huge pages and the system has them for it"},
     {NULL, NULL},
 };
@@ -294,7 +297,7 @@ static PyStructSequence_Desc stats_description = {
     .name = "ipcsys.SegmentStats",
     .doc = "SegmentStats(iterable, /)\n--\n\nWhat Segment.stats() returns.",
     .fields = stats_fields,
-    .n_in_sequence = 11,
+    .n_in_sequence = 13,
 };
 
 PyDoc_STRVAR(stats_doc, "stats($self, /)\n--\n\n"
@@ -321,7 +324,7 @@ segment_stats(PyObject *object, PyObject *unused)
     const uint64_t numbers[] = {stats.size,     stats.max_size,     stats.free_bytes, stats.used,
                                 stats.blocks,   stats.objects,      stats.members,
                                 stats.overhead, stats.largest_free, stats.memory,
-                                stats.huge_pages};
+                                stats.pools,    stats.arenas,       stats.huge_pages};
     for (int i = 0; result != NULL && i < (int)(sizeof numbers / sizeof *numbers); i++) {
         PyObject *number = PyLong_FromUnsignedLongLong(numbers[i]);
         if (number == NULL) {
@@ -480,6 +483,7 @@ segment_repr(PyObject *object)
 
 static PyMethodDef segment_methods[] = {
     IPS_SEGMENT_KEY_METHODS,
+    IPS_SEGMENT_REGION_METHODS,
     {"transaction", (PyCFunction)(void (*)(void))ips_transaction_of,
      METH_VARARGS | METH_KEYWORDS, transaction_doc},
     {"read", (PyCFunction)(void (*)(void))ips_view_of, METH_VARARGS | METH_KEYWORDS, read_doc},
@@ -561,5 +565,6 @@ ips_add_segment(PyObject *module, ips_state *state)
         || PyModule_AddType(module, state->segment_stats_type) < 0) {
         return -1;
     }
-    return ips_add_transaction(module, state) < 0 ? -1 : ips_add_view(module, state);
+    return ips_add_transaction(module, state) < 0 || ips_add_region(module, state) < 0
+        ? -1 : ips_add_view(module, state);
 }

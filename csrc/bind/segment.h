@@ -36,7 +36,8 @@ int ips_segment_contains(PyObject *self, PyObject *key);
 #define IPS_SEGMENT_KEY_METHODS                                                              \
     {"construct", (PyCFunction)(void (*)(void))ips_segment_construct,                        \
      METH_FASTCALL | METH_KEYWORDS, "construct($self, type, key, /, *args, **kwargs)\n--\n\n" \
-     "A new object of that type under the key; AlreadyExists where the key is taken."},      \
+     "A new object of that type under the key; AlreadyExists where the key is taken.\n"      \
+     "With allocator=, a Pool or Arena of this segment, its memory comes from there."},      \
     {"find_or_construct", (PyCFunction)(void (*)(void))ips_segment_find_or_construct,        \
      METH_FASTCALL | METH_KEYWORDS,                                                          \
      "find_or_construct($self, type, key, /, *args, **kwargs)\n--\n\n"                       \

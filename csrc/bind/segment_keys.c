@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The objects under a Segment's keys. */
 #include "bind/record.h"
+#include "bind/region.h"
 #include "bind/segment.h"
 
 #include <stdlib.h>
@@ -105,6 +106,62 @@ is_record_class(ips_state *state, PyObject *class)
     return PyType_Check(class) && PyType_IsSubtype((PyTypeObject *)class, state->record_type);
 }
 
+/* Take `allocator` out of the keywords where it is one: a record may have a field
+ * of that name.  1: *out is filled in; 0: none was given; -1: an exception is set. */
+static int
+take_allocator(ips_state *state, call *it, const call *given, ips_allocator *out)
+{
+    Py_ssize_t all = it->keywords == NULL ? 0 : PyTuple_GET_SIZE(it->keywords);
+    for (Py_ssize_t i = 0; i < all; i++) {
+        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(it->keywords, i), "allocator") != 0) {
+            continue;
+        }
+        int found = ips_allocator_of(state, it->args[it->count + i], it->segment, out);
+        if (found != 1) {
+            return found;
+        }
+        if (!ips_shared_has_blocks(state, given->args[0])) {
+            PyErr_Format(PyExc_TypeError, "%R stands in a cell of the segment; an allocator is for "
+                         "records, SharedMap, SharedVector, SharedDeque, SharedString, SharedBytes "
+                         "and SharedCell", given->args[0]);
+            return -1;
+        }
+        out->key = it->key;
+        return 1;
+    }
+    return 0;
+}
+
+/* The same call without the keyword `allocator`. */
+static PyObject *
+call_without(ips_state *state, PyObject *class, const call *it)
+{
+    Py_ssize_t left = PyTuple_GET_SIZE(it->keywords) - 1;
+    PyObject *names = PyTuple_New(left);
+    PyObject **values = names == NULL ? NULL : PyMem_New(PyObject *, it->count + left + 1);
+    PyObject *result = NULL;
+    for (Py_ssize_t i = 0; values != NULL && i < it->count; i++) {
+        values[i] = it->args[i];
+    }
+    for (Py_ssize_t i = 0, j = 0; values != NULL && i <= left; i++) {
+        PyObject *name = PyTuple_GET_ITEM(it->keywords, i);
+        if (PyUnicode_CompareWithASCIIString(name, "allocator") != 0) {
+            PyTuple_SET_ITEM(names, j, Py_NewRef(name));
+            values[it->count + j++] = it->args[it->count + i];
+        }
+    }
+    if (values != NULL) {
+        call inner = {it->segment, it->key, it->create, values, it->count, names};
+        result = is_record_class(state, class) ? construct_record(state, class, &inner)
+                                               : call_class(class, &inner);
+    } else if (names != NULL) {
+        (void)PyErr_NoMemory();
+    }
+    PyMem_Free(values);
+    Py_XDECREF(names);
+    return result;
+}
+
 static PyObject *
 construct(PyObject *self, const call *it, PyObject *create)
 {
@@ -122,6 +179,16 @@ construct(PyObject *self, const call *it, PyObject *create)
                             "AtomicInt, Record classes and their like can", class);
     }
     call inner = {self, it->args[1], create, it->args + 2, it->count - 2, it->keywords};
+    ips_allocator allocator;
+    int given = take_allocator(state, &inner, it, &allocator);
+    if (given != 0) {
+        const ips_allocator *before = given < 0 ? NULL : ips_allocator_set(&allocator);
+        PyObject *result = given < 0 ? NULL : call_without(state, class, &inner);
+        if (given > 0) {
+            (void)ips_allocator_set(before);
+        }
+        return result;
+    }
     return is_record_class(state, class) ? construct_record(state, class, &inner)
                                          : call_class(class, &inner);
 }

@@ -106,16 +106,29 @@ ips_shared_class(ips_state *state, uint32_t type)
     return known == NULL ? NULL : class_of(state, known);
 }
 
-bool
-ips_shared_is_class(ips_state *state, PyObject *candidate)
+static const ips_shared_type *
+type_of_class(ips_state *state, PyObject *candidate)
 {
     for (size_t i = 0; i < SHARED_TYPES && PyType_Check(candidate); i++) {
         PyTypeObject *class = class_of(state, &shared_types[i]);
         if (class != NULL && PyType_IsSubtype((PyTypeObject *)candidate, class)) {
-            return true;
+            return &shared_types[i];
         }
     }
-    return false;
+    return NULL;
+}
+
+bool
+ips_shared_is_class(ips_state *state, PyObject *candidate)
+{
+    return type_of_class(state, candidate) != NULL;
+}
+
+bool
+ips_shared_has_blocks(ips_state *state, PyObject *class)
+{
+    const ips_shared_type *type = type_of_class(state, class);
+    return type != NULL && type->destroy != destroy_cell && type->destroy != destroy_array;
 }
 
 /* --- checking */

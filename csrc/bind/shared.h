@@ -27,6 +27,9 @@ PyTypeObject *ips_shared_class(ips_state *state, uint32_t type);
 /* Is it one of these classes or a subclass? */
 bool ips_shared_is_class(ips_state *state, PyObject *candidate);
 
+/* Does all of such an object lie in blocks, which an allocator can give? */
+bool ips_shared_has_blocks(ips_state *state, PyObject *class);
+
 /* The invariants of the objects in a segment that are looked into (records and
  * their layouts); one line for each that is broken.  Takes the lock; without
  * the GIL.  The number of problems, or an error. */

@@ -53,6 +53,8 @@ typedef struct {
     PyTypeObject *segment_type;
     PyTypeObject *transaction_type;
     PyTypeObject *view_type;
+    PyTypeObject *pool_type;
+    PyTypeObject *arena_type;
     PyTypeObject *map_type;
     PyTypeObject *editing_type;
     PyTypeObject *deque_type;

@@ -9,6 +9,7 @@
 #include "data/record.h"
 #include "data/report.h"
 #include "data/types.h"
+#include "segment/region.h"
 
 /* relaxed: the lock's holder, or a reader who validates a record's version. */
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
@@ -74,7 +75,10 @@ make(ips_segment *segment, const ips_schema *schema, ips_offset *out)
 {
     void *at;
     const size_t size = schema->head.size;
+    /* Others will share it: it outlives the pool or arena of the first. */
+    const ips_offset region = ips_region_enter(segment, 0);
     int status = ips_fresh_block(segment, sizeof(ips_layout_shm) + size, out, &at);
+    (void)ips_region_enter(segment, region);
     if (status < 0) {
         return status;
     }

@@ -21,6 +21,7 @@ typedef struct {
     uint64_t free_chunks;
     uint64_t runs_with_room[IPS_CLASSES];
     uint64_t free_cells[IPS_STABLE_TYPES];
+    uint64_t region_runs, region_bytes, region_blocks; /* what says it is of one */
 } walk;
 
 static void
@@ -93,7 +94,13 @@ check_run(walk *at, const ips_chunk *chunk)
     at->owned += live * run.total;
     at->free += (run.capacity - live) * run.total;
     at->overhead += chunk->size - run.capacity * run.total;
-    at->runs_with_room[run.class] += live < run.capacity;
+    if (run.owner == 0) {
+        at->runs_with_room[run.class] += live < run.capacity;
+    } else {
+        at->region_runs += live < run.capacity;
+        at->region_blocks += live;
+        at->region_bytes += chunk->size;
+    }
 }
 
 static void
@@ -149,6 +156,8 @@ check_chunk(walk *at, const ips_chunk *chunk)
             complain(at, "a large block that is free", chunk->offset);
         }
         at->owned += chunk->size;
+        at->region_bytes += chunk->shm->next != 0 ? chunk->size : 0;
+        at->region_blocks += chunk->shm->next != 0;
         break;
     case IPS_CHUNK_RUN:
         check_run(at, chunk);
@@ -239,6 +248,37 @@ check_lists(walk *at)
     }
 }
 
+/* Each of a region's runs is in the list of its class, and the regions know
+ * all that says it is of one of them. */
+static void
+check_regions(walk *at)
+{
+    uint64_t link = ips_anchor_load(at->segment, IPS_ANCHOR_REGIONS);
+    uint64_t runs = 0, bytes = 0, blocks = 0;
+    for (uint64_t steps = at->segment->size / IPS_CHUNK_UNIT; link != 0 && steps > 0; steps--) {
+        const ips_region_shm *region = ips_region_at(at->segment, link);
+        ips_block block;
+        if (region == NULL || !ips_block_at(at->segment, link, &block)) {
+            complain(at, "the list of pools and arenas leads astray", link);
+            return;
+        }
+        for (unsigned class = 0; class < IPS_CLASSES; class++) {
+            ips_run run;
+            runs += walk_list(at, region->runs[class], IPS_CHUNK_RUN, class);
+            if (region->runs[class] != 0 &&
+                (!ips_run_at(at->segment, region->runs[class], &run) || run.owner != link)) {
+                complain(at, "a run in the list of another pool or arena", region->runs[class]);
+            }
+        }
+        bytes += region->bytes;
+        blocks += region->live;
+        link = region->next;
+    }
+    if (runs != at->region_runs || bytes != at->region_bytes || blocks != at->region_blocks) {
+        complain(at, "pools and arenas disagree with what is theirs; bytes", at->region_bytes);
+    }
+}
+
 static void
 check_free_cells(walk *at)
 {
@@ -312,6 +352,7 @@ ips_heap_check(ips_segment *segment, void (*report)(const char *line, void *cont
     if (walk_chunks(&at)) {
         check_lists(&at);
         check_free_cells(&at);
+        check_regions(&at);
         check_sums(&at);
     }
     free(at.starts);

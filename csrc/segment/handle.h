@@ -64,6 +64,7 @@ struct ips_segment {
     ips_owner owner;
     uint32_t depth;
     uint64_t mark;
+    uint64_t region;       /* what is allocated comes from there; 0: from the heap */
     uint64_t size;         /* heap.size, checked */
     ips_sums sums;
     uint64_t *fresh;       /* cells allocated by this transaction */

@@ -2,6 +2,7 @@
 #include "segment/heap.h"
 
 #include "segment/extent.h"
+#include "segment/region.h"
 #include "segment/stable.h"
 
 #define FINE_CLASSES 15u    /* those up to 256 bytes; then four to each doubling */
@@ -116,26 +117,56 @@ ips_block_size(ips_segment *segment, ips_offset offset)
 
 /* --- allocation */
 
+/* Where the runs with room of that class begin; NULL: the region makes no
+ * sense. */
+static uint64_t *
+list_of(const ips_segment *segment, uint64_t owner, unsigned class)
+{
+    if (owner == 0) {
+        return &ips_heap_of(segment)->runs[class];
+    }
+    ips_region_shm *region = ips_region_at(segment, owner);
+    return region == NULL ? NULL : &region->runs[class];
+}
+
+/* The region has so much more of blocks in use, and of the heap. */
+static void
+count_owned(ips_segment *segment, uint64_t owner, int64_t blocks, int64_t bytes)
+{
+    ips_region_shm *region = owner == 0 ? NULL : ips_region_at(segment, owner);
+    if (region != NULL && blocks != 0) {
+        ips_set(segment, &region->live, region->live + (uint64_t)blocks);
+    }
+    if (region != NULL && bytes != 0) {
+        ips_set(segment, &region->bytes, region->bytes + (uint64_t)bytes);
+    }
+}
+
 static int
 release_run(ips_segment *segment, const ips_run *run)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
-    int status = ips_chunk_unlink(segment, &heap->runs[run->class], &run->chunk);
+    uint64_t *list = list_of(segment, run->owner, run->class);
+    int status = list == NULL ? ips_heap_damaged(segment, "the owner of the run", run->chunk.offset)
+                              : ips_chunk_unlink(segment, list, &run->chunk);
     if (status < 0) {
         return status;
     }
     ips_set(segment, &heap->overhead, heap->overhead - run_overhead(run));
+    count_owned(segment, run->owner, 0, -(int64_t)run->chunk.size);
     /* The words that make it a run may soon be somebody's bytes; its blocks
      * have no tags that matter (see put_in_run). */
     ips_set(segment, &ips_run_of(&run->chunk)->word, 0);
     ips_set(segment, &ips_run_of(&run->chunk)->capacity, 0);
+    ips_set(segment, &ips_run_of(&run->chunk)->owner, 0);
     return ips_chunk_free(segment, &run->chunk);
 }
 
 static int
-run_of_class(const ips_segment *segment, uint64_t offset, unsigned class, ips_run *out)
+run_of_class(const ips_segment *segment, uint64_t offset, uint64_t owner, unsigned class,
+             ips_run *out)
 {
-    if (ips_run_at(segment, offset, out) && out->class == class) {
+    if (ips_run_at(segment, offset, out) && out->class == class && out->owner == owner) {
         return IPS_OK;
     }
     return ips_heap_damaged(segment, "a run", offset);
@@ -151,7 +182,7 @@ ips_heap_release_runs(ips_segment *segment)
         uint64_t offset = ips_heap_of(segment)->runs[class];
         for (; offset != 0 && steps > 0; steps--) {
             ips_run run;
-            int status = run_of_class(segment, offset, class, &run);
+            int status = run_of_class(segment, offset, 0, class, &run);
             if (status < 0) {
                 return status;
             }
@@ -185,10 +216,61 @@ chunk_by_force(ips_segment *segment, uint64_t size, unsigned state, ips_chunk *o
     return status;
 }
 
+/* out->chunk becomes a run with nothing given out, in its list. */
 static int
-new_run(ips_segment *segment, unsigned class, ips_run *out)
+begin_run(ips_segment *segment, uint64_t owner, unsigned class, uint64_t capacity, ips_run *out)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
+    uint64_t *list = list_of(segment, owner, class);
+    if (list == NULL) {
+        return ips_heap_damaged(segment, "no pool or arena", owner);
+    }
+    int status = ips_journal_reserve(&segment->journal, STORES);
+    if (status < 0) {
+        return status;
+    }
+    out->head = out->given = out->live = 0;
+    out->class = class;
+    out->total = ips_class_size(class);
+    out->capacity = capacity;
+    out->owner = owner;
+    run_write(segment, out);
+    ips_set(segment, &ips_run_of(&out->chunk)->capacity, capacity);
+    ips_set(segment, &ips_run_of(&out->chunk)->owner, owner);
+    ips_set(segment, &heap->overhead, heap->overhead + run_overhead(out));
+    count_owned(segment, owner, 0, (int64_t)out->chunk.size);
+    return ips_chunk_push(segment, list, &out->chunk);
+}
+
+int
+ips_heap_add_run(ips_segment *segment, uint64_t region, uint64_t size, uint64_t count)
+{
+    ips_run run;
+    unsigned class = class_of(size + 8);
+    uint64_t bytes = ips_align_up(IPS_RUN_BLOCKS + count * ips_class_size(class), IPS_CHUNK_UNIT);
+    int status = chunk_by_force(segment, bytes, IPS_CHUNK_RUN, &run.chunk);
+    return status < 0 ? status : begin_run(segment, region, class, count, &run);
+}
+
+int
+ips_heap_drop_run(ips_segment *segment, uint64_t region, unsigned class)
+{
+    ips_run run;
+    const uint64_t *list = list_of(segment, region, class);
+    int status = list == NULL ? ips_heap_damaged(segment, "no pool or arena", region)
+                              : run_of_class(segment, *list, region, class, &run);
+    if (status == 0 && run.live != 0) {
+        status = ips_heap_damaged(segment, "the count of the pool or arena", region);
+    }
+    if (status == 0) {
+        status = ips_journal_reserve(&segment->journal, STORES);
+    }
+    return status < 0 ? status : release_run(segment, &run);
+}
+
+static int
+new_run(ips_segment *segment, uint64_t owner, unsigned class, ips_run *out)
+{
     uint64_t total = ips_class_size(class);
     uint64_t size = segment->run_size;
     int status = chunk_by_force(segment, size, IPS_CHUNK_RUN, &out->chunk);
@@ -196,20 +278,8 @@ new_run(ips_segment *segment, unsigned class, ips_run *out)
         size = ips_align_up(size / 2, IPS_CHUNK_UNIT);
         status = ips_chunk_alloc(segment, size, IPS_CHUNK_RUN, &out->chunk);
     }
-    if (status == 0) {
-        status = ips_journal_reserve(&segment->journal, STORES);
-    }
-    if (status < 0) {
-        return status;
-    }
-    out->head = out->given = out->live = 0;
-    out->class = class;
-    out->total = total;
-    out->capacity = (size - IPS_RUN_BLOCKS) / total;
-    run_write(segment, out);
-    ips_set(segment, &ips_run_of(&out->chunk)->capacity, out->capacity);
-    ips_set(segment, &heap->overhead, heap->overhead + run_overhead(out));
-    return ips_chunk_push(segment, &heap->runs[class], &out->chunk);
+    return status < 0 ? status
+        : begin_run(segment, owner, class, (size - IPS_RUN_BLOCKS) / total, out);
 }
 
 /* The tag of the run's next block, and its index; NULL where the run is
@@ -236,12 +306,15 @@ take_from_run(ips_run *run, uint64_t *index)
 static int
 alloc_small(ips_segment *segment, unsigned class, ips_offset *out)
 {
-    ips_heap_shm *heap = ips_heap_of(segment);
     ips_run run;
-    uint64_t first = ips_peek(&heap->runs[class]);
-    int status = ips_journal_reserve(&segment->journal, STORES);
+    uint64_t owner = segment->region;
+    uint64_t *list = list_of(segment, owner, class);
+    int status = list != NULL ? ips_journal_reserve(&segment->journal, STORES)
+                              : ips_heap_damaged(segment, "no pool or arena", owner);
     if (status == 0) {
-        status = first == 0 ? new_run(segment, class, &run) : run_of_class(segment, first, class, &run);
+        uint64_t first = ips_peek(list);
+        status = first == 0 ? new_run(segment, owner, class, &run)
+                            : run_of_class(segment, first, owner, class, &run);
     }
     if (status < 0) {
         return status;
@@ -260,9 +333,10 @@ alloc_small(ips_segment *segment, unsigned class, ips_offset *out)
     }
     run_write(segment, &run);
     ips_count(segment, (int64_t)run.total, 1);
+    count_owned(segment, owner, 1, 0);
     *out = (uint64_t)((uint8_t *)(tag + 1) - segment->base);
     ips_made_note(segment, *out);
-    return is_full(&run) ? ips_chunk_unlink(segment, &heap->runs[class], &run.chunk) : IPS_OK;
+    return is_full(&run) ? ips_chunk_unlink(segment, list, &run.chunk) : IPS_OK;
 }
 
 static int
@@ -278,10 +352,30 @@ alloc_big(ips_segment *segment, uint64_t size, ips_offset *out)
         return status;
     }
     ips_set(segment, &chunk.shm->previous, ips_tag_make(IPS_TAG_ALLOCATED, IPS_CLASS_BIG, 0, 0));
+    if (segment->region != 0) {
+        ips_set(segment, &chunk.shm->next, segment->region);
+        count_owned(segment, segment->region, 1, (int64_t)total);
+    }
     ips_count(segment, (int64_t)total, 1);
     *out = chunk.offset + IPS_BIG_PAYLOAD;
     ips_made_note(segment, *out);
     return IPS_OK;
+}
+
+/* A block of the pool, which takes no more memory. */
+static int
+alloc_slot(ips_segment *segment, const ips_region_shm *pool, size_t size, ips_offset *out)
+{
+    if (size > pool->slot || pool->slot > IPS_REGION_SLOT_MOST) {
+        return ips_fail(IPS_ESEGFULL, "a pool of %llu-byte objects cannot hold %llu bytes",
+                        (unsigned long long)pool->slot, (unsigned long long)size);
+    }
+    unsigned class = class_of(pool->slot + 8);
+    if (ips_peek(&pool->runs[class]) == 0) {
+        return ips_fail(IPS_ESEGFULL, "the pool is full: all its %llu objects are in use",
+                        (unsigned long long)pool->slots);
+    }
+    return alloc_small(segment, class, out);
 }
 
 int
@@ -290,6 +384,15 @@ ips_tx_alloc(ips_segment *segment, size_t size, ips_offset *out)
     int status = ips_tx_require(segment);
     if (status < 0) {
         return status;
+    }
+    if (__builtin_expect(segment->region != 0, 0)) {
+        const ips_region_shm *region = ips_region_at(segment, segment->region);
+        if (region == NULL) {
+            return ips_heap_damaged(segment, "no pool or arena", segment->region);
+        }
+        if (region->slots != 0) {
+            return alloc_slot(segment, region, size, out);
+        }
     }
     if (size <= LARGEST_SMALL - 8 && size + 8 <= segment->run_size / 8) {
         return alloc_small(segment, class_of(size + 8), out);
@@ -331,13 +434,28 @@ give_back_small(ips_segment *segment, ips_block *block)
     if (run->live == 0) {
         return ips_heap_damaged(segment, "the count of the run", run->chunk.offset);
     }
+    uint64_t *list = list_of(segment, run->owner, run->class);
+    if (list == NULL) {
+        return ips_heap_damaged(segment, "the owner of the run", run->chunk.offset);
+    }
     put_in_run(segment, block, run);
     ips_count(segment, -(int64_t)block->total, -1);
+    count_owned(segment, run->owner, -1, 0);
     if (was_full) {
-        return ips_chunk_push(segment, &ips_heap_of(segment)->runs[run->class], &run->chunk);
+        return ips_chunk_push(segment, list, &run->chunk);
     }
-    bool alone = run->chunk.shm->next == 0 && run->chunk.shm->previous == 0;
+    const ips_region_shm *owner = run->owner == 0 ? NULL : ips_region_at(segment, run->owner);
+    bool kept = owner != NULL && owner->slots != 0; /* a pool's */
+    bool alone = kept || (run->chunk.shm->next == 0 && run->chunk.shm->previous == 0);
     return run->live == 0 && !alone ? release_run(segment, run) : IPS_OK;
+}
+
+static int
+give_back_big(ips_segment *segment, const ips_block *block)
+{
+    ips_count(segment, -(int64_t)block->total, -1);
+    count_owned(segment, ips_block_owner(block), -1, -(int64_t)block->total);
+    return ips_chunk_free(segment, &block->run.chunk);
 }
 
 /* A block that this very transaction has made, and that no savepoint could bring
@@ -350,11 +468,8 @@ free_at_once(ips_segment *segment, ips_block *block)
     if (status < 0) {
         return status;
     }
-    if (ips_tag_class(block->seen) != IPS_CLASS_BIG) {
-        return give_back_small(segment, block);
-    }
-    ips_count(segment, -(int64_t)block->total, -1);
-    return ips_chunk_free(segment, &block->run.chunk);
+    return ips_tag_class(block->seen) != IPS_CLASS_BIG ? give_back_small(segment, block)
+                                                       : give_back_big(segment, block);
 }
 
 int
@@ -434,8 +549,7 @@ give_back(ips_segment *segment, uint64_t offset)
     }
     ips_set(segment, &ips_heap_of(segment)->deferred, ips_tag_link(block.seen) * 16);
     if (ips_tag_class(block.seen) == IPS_CLASS_BIG) {
-        ips_count(segment, -(int64_t)block.total, -1);
-        return ips_chunk_free(segment, &block.run.chunk);
+        return give_back_big(segment, &block);
     }
     if (ips_tag_class(block.seen) == IPS_CLASS_STABLE) {
         ips_count(segment, -(int64_t)block.total, -1);

@@ -18,7 +18,7 @@
  *                      of blocks ever given out (16-31), of blocks allocated
  *                      (32-47), class (48-55)
  *   40  capacity    8  blocks that fit
- *   48  reserved    8
+ *   48  owner       8  the region it is of (segment/region.h); 0: the heap
  *   56  blocks         each its tag and, 16-aligned, its payload
  *
  * Blocks beyond "ever given out" have no tag yet.  A run stands in its class's
@@ -89,7 +89,7 @@ ips_class_size(unsigned class)
 typedef struct {
     uint64_t word;
     uint64_t capacity;
-    uint64_t reserved;
+    uint64_t owner;
 } ips_run_shm;
 
 _Static_assert(sizeof(ips_run_shm) == 24, "byte map above");
@@ -108,6 +108,7 @@ typedef struct {
     uint64_t head, given, live;
     uint64_t capacity;
     uint64_t total; /* bytes of each block */
+    uint64_t owner;
     unsigned class;
 } ips_run;
 
@@ -124,6 +125,7 @@ ips_run_at(const ips_segment *segment, uint64_t offset, ips_run *out)
     out->live = word >> 32 & 0xffff;
     out->class = (unsigned)(word >> 48);
     out->capacity = ips_peek(&run->capacity);
+    out->owner = ips_peek(&run->owner);
     out->total = ips_class_size(out->class);
     return out->total != 0 && out->capacity < 0xffff &&
            out->capacity * out->total <= out->chunk.size - IPS_RUN_BLOCKS &&
@@ -138,6 +140,48 @@ typedef struct {
     ips_run run;    /* of a small one; run.chunk is what any block lies in */
 } ips_block;
 bool ips_block_at(const ips_segment *segment, uint64_t offset, ips_block *out);
+
+/* The region it is of; 0: the heap.  A large chunk says so in `next`. */
+static inline uint64_t
+ips_block_owner(const ips_block *block)
+{
+    unsigned class = ips_tag_class(block->seen);
+    return class == IPS_CLASS_STABLE ? 0
+        : class == IPS_CLASS_BIG ? ips_peek(&block->run.chunk.shm->next) : block->run.owner;
+}
+
+/* segment/region.h has the byte map. */
+typedef struct {
+    uint64_t seal;
+    uint64_t generation;
+    uint64_t next;
+    uint64_t slot, slots;
+    uint64_t live, bytes;
+    uint64_t closing;
+    uint64_t runs[IPS_CLASSES];
+} ips_region_shm;
+
+_Static_assert(sizeof(ips_region_shm) == 64 + 8 * IPS_CLASSES, "byte map of segment/region.h");
+
+#define IPS_REGION_SEAL UINT64_C(0x5e91a7c0de00f00d)
+
+/* The region at `offset`, or NULL where none can be there. */
+static inline ips_region_shm *
+ips_region_at(const ips_segment *segment, uint64_t offset)
+{
+    if (offset % 16 != 0 || offset < segment->heap_start ||
+        !ips_within(offset, sizeof(ips_region_shm), segment->size)) {
+        return NULL;
+    }
+    ips_region_shm *region = (ips_region_shm *)(segment->base + offset);
+    return ips_peek(&region->seal) == (offset ^ IPS_REGION_SEAL) ? region : NULL;
+}
+
+/* For segment/region.c: one run of `count` blocks of `size` bytes for the region;
+ * give back the first of its runs of the class, which is empty. */
+IPS_MUST_CHECK int ips_heap_add_run(ips_segment *segment, uint64_t region, uint64_t size,
+    uint64_t count);
+IPS_MUST_CHECK int ips_heap_drop_run(ips_segment *segment, uint64_t region, unsigned class);
 
 /* Make the pending blocks from heap.deferred up to `stop` ALLOCATED again,
  * for the undoing that follows.  Bounded; stops at what makes no sense. */

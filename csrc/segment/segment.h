@@ -105,6 +105,7 @@ bool ips_read_ok(ips_segment *segment, ips_offset version, uint64_t seen);
 enum ips_anchor {
     IPS_ANCHOR_LAYOUTS = 0, /* data/layouts.h */
     IPS_ANCHOR_ARRAYS = 1,  /* data/inset.h */
+    IPS_ANCHOR_REGIONS = 2, /* segment/region.h */
     IPS_ANCHOR_PATH = 7,    /* segment/mapped.h */
 };
 /* relaxed: what it leads to is guarded by the lock, or by a version. */
@@ -146,6 +147,7 @@ typedef struct {
     uint64_t overhead;     /* with used and free_bytes: all of the heap */
     uint64_t largest_free; /* bytes in one piece, without growing */
     uint64_t memory;       /* bytes the file takes now */
+    uint64_t pools, arenas;
     uint64_t huge_pages;   /* 1: this process asked for them and can have them */
 } ips_segment_stats;
 IPS_MUST_CHECK int ips_segment_open(ips_space *space, const char *name, ips_open_mode mode,
