@@ -103,6 +103,9 @@ int ips_container_read(const ips_container *self, ips_act look, ips_act act, voi
 /* As run() for a thread without the GIL that waits until `deadline`: a
  * status, IPS_ETIMEOUT and IPS_EINTR among them. */
 int ips_container_attempt(ips_segment *segment, ips_act act, void *context, int64_t deadline);
+/* With memory from where the object's root is from, as run() does it. */
+int ips_container_attempt_at(ips_segment *segment, ips_offset root, ips_act act, void *context,
+    int64_t deadline);
 
 /* check(): `act` gets an ips_checking and runs the core's check on its handle
  * with ips_container_report; the result is the list of lines. */

@@ -48,6 +48,13 @@ ips_container_attempt(ips_segment *segment, ips_act act, void *context, int64_t 
     return try_once(&(attempt){segment, act, context, 0}, deadline);
 }
 
+int
+ips_container_attempt_at(ips_segment *segment, ips_offset root, ips_act act, void *context,
+    int64_t deadline)
+{
+    return try_once(&(attempt){segment, act, context, root}, deadline);
+}
+
 static int
 attempt_step(void *context, int64_t deadline)
 {

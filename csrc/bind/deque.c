@@ -76,7 +76,8 @@ wait_step(void *context, int64_t deadline)
     (void)ips_spin_until(looks_ready, wait, deadline);
     for (;;) {
         uint32_t key = ips_eventcount_prepare(wait->event);
-        int status = ips_container_attempt(wait->segment, wait->act, wait->job, deadline);
+        int status = ips_container_attempt_at(wait->segment, wait->job->deque->offset, wait->act,
+            wait->job, deadline);
         if (status != wait->unready) {
             return status;
         }

@@ -86,15 +86,11 @@ create(PyObject *keeper, uint64_t slot, uint64_t slots)
         ? NULL : wrap(state, keeper, &region);
 }
 
-PyObject *
-ips_segment_pool(PyObject *self, PyObject *args, PyObject *kwargs)
+static PyObject *
+make_pool(PyObject *keeper, PyObject *given, Py_ssize_t count)
 {
-    static char *names[] = {"size", "count", NULL};
-    PyObject *given;
-    Py_ssize_t count;
     uint64_t size;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "On:pool", names, &given, &count)
-        || ips_size_of(given, "size", &size) < 0) {
+    if (ips_size_of(given, "size", &size) < 0) {
         return NULL;
     }
     if (count < 1) {
@@ -104,7 +100,41 @@ ips_segment_pool(PyObject *self, PyObject *args, PyObject *kwargs)
         return PyErr_Format(PyExc_ValueError, "a pool's blocks have at most %u bytes; take an arena",
                             IPS_REGION_SLOT_MOST);
     }
-    return create(self, size, (uint64_t)count);
+    return create(keeper, size, (uint64_t)count);
+}
+
+PyObject *
+ips_segment_pool(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"size", "count", NULL};
+    PyObject *size;
+    Py_ssize_t count;
+    return PyArg_ParseTupleAndKeywords(args, kwargs, "On:pool", names, &size, &count)
+        ? make_pool(self, size, count) : NULL;
+}
+
+static PyObject *
+pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"segment", "size", "count", NULL};
+    PyObject *segment, *size;
+    Py_ssize_t count;
+    ips_state *state = ips_state_of_type(type);
+    return state != NULL
+            && PyArg_ParseTupleAndKeywords(args, kwargs, "OOn:Pool", names, &segment, &size, &count)
+            && ips_segment_of(state, segment) != NULL
+        ? make_pool(segment, size, count) : NULL;
+}
+
+static PyObject *
+arena_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"segment", NULL};
+    PyObject *segment;
+    ips_state *state = ips_state_of_type(type);
+    return state != NULL && PyArg_ParseTupleAndKeywords(args, kwargs, "O:Arena", names, &segment)
+            && ips_segment_of(state, segment) != NULL
+        ? create(segment, 0, 0) : NULL;
 }
 
 PyObject *
@@ -339,18 +369,21 @@ static PyMemberDef region_members[] = {
 };
 
 PyDoc_STRVAR(pool_doc,
+"Pool(segment, size, count)\n--\n\n"
 "What Segment.pool(size, count) returns: blocks of one size, set apart.\n\n"
 "Give it to Segment.construct as `allocator`.  Each block that an object needs takes one\n"
 "of the pool's (a record two: 64 bytes, and its fields); SegmentFull where it is larger\n"
 "than they are, or all are in use.");
 
 PyDoc_STRVAR(arena_doc,
+"Arena(segment)\n--\n\n"
 "What Segment.arena() returns: memory for objects that lie together and go together.\n\n"
 "Give it to Segment.construct as `allocator`.  It takes memory from the segment as its\n"
 "objects grow; destroy() ends all of them at once.");
 
 static PyType_Slot pool_slots[] = {
     {Py_tp_doc, (void *)pool_doc},
+    {Py_tp_new, (void *)pool_new},
     {Py_tp_dealloc, (void *)region_dealloc},
     {Py_tp_repr, (void *)region_repr},
     {Py_tp_richcompare, (void *)region_compare},
@@ -363,6 +396,7 @@ static PyType_Slot pool_slots[] = {
 
 static PyType_Slot arena_slots[] = {
     {Py_tp_doc, (void *)arena_doc},
+    {Py_tp_new, (void *)arena_new},
     {Py_tp_dealloc, (void *)region_dealloc},
     {Py_tp_repr, (void *)region_repr},
     {Py_tp_richcompare, (void *)region_compare},
@@ -373,7 +407,7 @@ static PyType_Slot arena_slots[] = {
     {0, NULL},
 };
 
-#define FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE)
+#define FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE)
 
 static PyType_Spec pool_spec = {
     .name = "ipcsys.Pool", .basicsize = sizeof(region_object), .flags = FLAGS, .slots = pool_slots,

@@ -104,15 +104,19 @@ ips_region_next(ips_segment *segment, ips_offset offset, ips_region *out)
         }
         link = shm->next;
     }
-    if (link == 0) {
-        return IPS_ENOENT;
+    for (uint64_t steps = segment->size / IPS_CHUNK_UNIT; link != 0 && steps > 0; steps--) {
+        int status = region_behind(segment, link, &shm);
+        if (status < 0) {
+            return status;
+        }
+        if (shm->closing == 0) {
+            out->offset = link;
+            fill_in(shm, out);
+            return IPS_OK;
+        }
+        link = shm->next;
     }
-    int status = region_behind(segment, link, &shm);
-    if (status == 0) {
-        out->offset = link;
-        fill_in(shm, out);
-    }
-    return status;
+    return IPS_ENOENT;
 }
 
 int
@@ -177,7 +181,7 @@ ips_region_count(const ips_segment *segment, uint64_t *pools, uint64_t *arenas)
             return;
         }
         uint64_t *number = ips_peek(&region->slots) != 0 ? pools : arenas;
-        *number += 1;
+        *number += ips_peek(&region->closing) == 0;
         link = ips_peek(&region->next);
     }
 }

@@ -52,7 +52,8 @@ IPS_MUST_CHECK int ips_region_create(ips_segment *segment, uint64_t slot, uint64
     ips_region *out);
 /* As it is now: IPS_EGONE where it was destroyed. */
 IPS_MUST_CHECK int ips_region_look(ips_segment *segment, ips_region *region);
-/* The one after `offset` (0: the first): IPS_ENOENT at the end. */
+/* The one after `offset` (0: the first), those left out that are closing:
+ * IPS_ENOENT at the end. */
 IPS_MUST_CHECK int ips_region_next(ips_segment *segment, ips_offset offset, ips_region *out);
 /* Nothing more comes out of it; ips_region_sweep in a later transaction gives
  * back all regions that are closing and empty. */

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "segment/handle.h"
 #include "segment/heap.h"
+#include "segment/region.h"
 
 #include "segment_scene.h"
 
@@ -22,6 +23,8 @@ static ips_offset counter; /* version and value, in the victim */
 #define SPARE 12
 static ips_offset spare[SPARE];
 static ips_offset cell;
+static ips_region arena, emptied, pool; /* `emptied` is closing */
+static ips_offset inside[2]; /* blocks of the arena */
 static ips_offset field; /* many words, for large transactions */
 #define FIELD 4000u
 
@@ -223,6 +226,19 @@ set_scene(void)
     }
     CHECK(ips_stable_alloc(victim, 1, &cell) == 0);
     commit(victim);
+    begin(victim);
+    CHECK(ips_region_create(victim, 0, 0, &arena) == 0);
+    CHECK(ips_region_create(victim, 0, 0, &emptied) == 0);
+    CHECK(ips_region_create(victim, 50, 3, &pool) == 0);
+    (void)ips_region_enter(victim, emptied.offset);
+    CHECK(ips_tx_alloc(victim, 40, &inside[0]) == 0);
+    CHECK(ips_tx_free(victim, inside[0]) == 0);
+    CHECK(ips_region_close(victim, &emptied) == 0);
+    (void)ips_region_enter(victim, arena.offset);
+    CHECK(ips_tx_alloc(victim, 100, &inside[0]) == 0);
+    CHECK(ips_tx_alloc(victim, 1500, &inside[1]) == 0);
+    (void)ips_region_enter(victim, 0);
+    commit(victim);
     CHECK(ips_catalogue_find(victim, "counter", &entry) == 0);
     counter = entry.offset;
 }
@@ -342,6 +358,48 @@ mark_and_use_holes(ips_segment *segment) /* the contents stay as they are */
 }
 
 static void
+use_regions(ips_segment *segment)
+{
+    ips_region made;
+    ips_offset block;
+    begin(segment);
+    CHECK(ips_region_create(segment, 200, 2, &made) == 0);
+    (void)ips_region_enter(segment, arena.offset);
+    CHECK(ips_tx_alloc(segment, 300, &block) == 0);
+    CHECK(ips_tx_alloc(segment, 2500, &block) == 0);
+    CHECK(ips_tx_free(segment, inside[0]) == 0);
+    (void)ips_region_enter(segment, pool.offset);
+    for (int i = 0; i < 3; i++) {
+        CHECK(ips_tx_alloc(segment, 50, &block) == 0);
+    }
+    CHECK(ips_tx_alloc(segment, 50, &block) == IPS_ESEGFULL);
+    CHECK(ips_tx_free(segment, block) == 0);
+    (void)ips_region_enter(segment, 0);
+    raise_counter(segment);
+    commit(segment);
+}
+
+static void
+empty_arena(ips_segment *segment)
+{
+    begin(segment);
+    CHECK(ips_tx_free(segment, inside[0]) == 0);
+    CHECK(ips_tx_free(segment, inside[1]) == 0);
+    CHECK(ips_region_close(segment, &arena) == 0);
+    raise_counter(segment);
+    commit(segment);
+}
+
+static void
+give_back_regions(ips_segment *segment)
+{
+    begin(segment);
+    CHECK(ips_region_sweep(segment) == 0);
+    raise_counter(segment);
+    commit(segment);
+}
+
+static void
 change_cells(ips_segment *segment)
 {
     ips_offset other;
@@ -366,6 +424,9 @@ static const struct {
     {"blocks freed in the transaction that made them", free_own},
     {"holes marked and used", mark_and_use_holes},
     {"cells", change_cells},
+    {"a pool made, an arena and a pool used", use_regions},
+    {"an arena emptied and closed", empty_arena},
+    {"a closed arena given back", give_back_regions},
 };
 
 #define OPERATIONS (sizeof operations / sizeof operations[0])

@@ -34,6 +34,8 @@ class HeapMachine(RuleBasedStateMachine):
         self.objects = {"first": self.segment.construct(SharedMap, "first")}
         self.model = {"first": {}}
         self.fill = 0
+        self.arena = self.segment.arena()
+        self.in_arena = set()
 
     def teardown(self):
         if not hasattr(self, "segment"):
@@ -94,23 +96,42 @@ class HeapMachine(RuleBasedStateMachine):
         self.model["first"][key] = value
 
     @precondition(lambda self: len(self.model) < 4)
-    @rule(name=st.sampled_from("abc"))
-    def construct(self, name):
+    @rule(name=st.sampled_from("abc"), in_arena=st.booleans())
+    def construct(self, name, in_arena):
         if name in self.model:
             return
+        where = {"allocator": self.arena} if in_arena else {}
         try:
-            self.objects[name] = self.segment.construct(SharedMap, name)
+            self.objects[name] = self.segment.construct(SharedMap, name, **where)
         except SegmentFull:
             return
         self.model[name] = {}
+        if in_arena:
+            self.in_arena.add(name)
 
     @precondition(lambda self: len(self.model) > 1)
     @rule(data=st.data())
     def destroy(self, data):
         name = data.draw(st.sampled_from(sorted(set(self.model) - {"first"})))
         assert self.segment.destroy(name)
+        self.forget(name)
+
+    @precondition(lambda self: self.in_arena)
+    @rule()
+    def destroy_the_arena(self):
+        try:
+            other = self.segment.arena()
+        except SegmentFull:
+            return
+        self.arena.destroy()
+        self.arena = other
+        for name in sorted(self.in_arena):
+            self.forget(name)
+
+    def forget(self, name):
         self.objects.pop(name).close()
         del self.model[name]
+        self.in_arena.discard(name)
 
     @invariant()
     def every_byte_is_accounted_for(self):
@@ -120,6 +141,12 @@ class HeapMachine(RuleBasedStateMachine):
         assert stats.used + stats.free <= stats.max_size
         payload = sum(len(value) for model in self.model.values() for value in model.values())
         assert stats.used >= payload
+
+    @invariant()
+    def the_arena_has_what_lies_in_it(self):
+        payload = sum(len(v) for name in self.in_arena for v in self.model[name].values())
+        assert self.arena.memory >= payload
+        assert bool(self.arena.used) == bool(self.in_arena)
 
     @invariant()
     def every_value_is_what_was_put(self):

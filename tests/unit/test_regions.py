@@ -4,6 +4,8 @@
 import copy
 import itertools
 import pickle
+import threading
+import time
 
 import pytest
 
@@ -131,6 +133,19 @@ def test_what_an_object_grows_by_comes_from_its_arena(segment, kind, grow):
     assert arena.used == 0 and segment.check() == []
 
 
+def test_a_push_that_had_to_wait_takes_its_memory_from_the_arena_too(segment):
+    arena = segment.arena()
+    deque = segment.construct(SharedDeque, "d", ["x" * 900], maxlen=1, allocator=arena)
+    outside = segment.stats().blocks - arena.used
+    pusher = threading.Thread(target=deque.push, args=("y" * 900,), kwargs={"timeout": 10})
+    pusher.start()
+    time.sleep(0.05)  # so that it waits
+    assert deque.pop(timeout=10) == "x" * 900
+    pusher.join(10)
+    assert list(deque) == ["y" * 900]
+    assert segment.stats().blocks - arena.used == outside
+
+
 def test_destroying_an_arena_ends_its_objects_and_leaves_the_others(segment):
     arena = segment.arena()
     mine = segment.construct(SharedMap, "mine", {n: "v" * 3000 for n in range(20)}, allocator=arena)
@@ -212,16 +227,22 @@ def test_an_allocator_is_a_region_of_this_very_segment(segment):
     assert segment.keys() == []
 
 
+def test_the_classes_make_them_too(segment):
+    made = [Arena(segment), Pool(segment, 64, count=3)]
+    assert segment.regions() == made[::-1]
+    for wrong in (lambda: Arena(), lambda: Arena(5), lambda: Pool("s", 1, 1), lambda: Pool(segment)):
+        with pytest.raises(TypeError):
+            wrong()
+
+
 def test_a_field_may_be_called_allocator(segment):
     odd = segment.construct(Odd, "odd", allocator="none")
     assert odd.allocator == "none"
 
 
 @pytest.mark.parametrize("make", [lambda s: s.pool(64, 2), lambda s: s.arena()])
-def test_regions_are_neither_made_by_hand_nor_pickled(segment, make):
+def test_regions_cannot_be_pickled_or_copied(segment, make):
     region = make(segment)
-    with pytest.raises(TypeError):
-        type(region)()
     for save in (pickle.dumps, copy.copy):
         with pytest.raises(TypeError):
             save(region)

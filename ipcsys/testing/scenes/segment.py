@@ -162,6 +162,68 @@ class Trim(_Named):
         self.usable()
 
 
+class ArenaDestroyed(_Named):
+    """All objects of an arena go, or none of them; those outside stay."""
+
+    name = "segment.arena destroyed"
+    kept = {"pears": "x" * 3000}  # noqa: RUF012
+
+    def create(self):
+        super().create()
+        self.segment.construct(ipcsys.SharedMap, "kept", self.kept)
+        arena = self.segment.arena()
+        for key in ("one", "two"):
+            self.segment.construct(ipcsys.SharedMap, key, {1: "y" * 3000}, allocator=arena)
+
+    def operation(self):
+        return (self.segment.regions()[0].destroy,)
+
+    def verify(self, first, finished):
+        keys = self.segment.keys()
+        assert keys in (["kept"], ["kept", "one", "two"])
+        assert self.segment.check() == []
+        assert self.segment["kept"] == self.kept
+        there = self.segment.regions()
+        assert len(there) == (len(keys) == 3)
+        assert not there or not (first and finished)
+        self.segment.arena().destroy()  # and what a dead one had begun
+        assert self.segment.regions() == there
+        with_arena = sum(region.used for region in there)
+        assert with_arena == 0 or self.segment["two"] == {1: "y" * 3000}
+        self.usable()
+        return "before" if there else "after"
+
+
+class PoolUsed(_Named):
+    """A cell in a pool, of which no block is lost."""
+
+    name = "segment.construct in a pool"
+
+    def create(self):
+        super().create()
+        self.segment.pool(200, 4)
+
+    def operation(self):
+        return self._construct, self.segment.regions()[0]
+
+    def _construct(self, pool):
+        self.segment.construct(ipcsys.SharedCell, "cell", "z" * 100, allocator=pool)
+
+    def verify(self, first, finished):
+        there = "cell" in self.segment
+        assert there or not (first and finished)
+        assert self.segment.check() == []
+        (pool,) = self.segment.regions()
+        assert (pool.used > 0) == there
+        if not there:
+            self._construct(pool)
+        assert self.segment["cell"].load() == "z" * 100
+        assert self.segment.destroy("cell")
+        assert pool.used == 0
+        self.usable()
+        return "after" if there else "before"
+
+
 class Commit(Content):
     name = "segment.transaction"
     after = ({"apples": 4, "plums": "y" * 2000, "figs": 7}, [2, 3, "added"])
