@@ -71,8 +71,8 @@ check_private(int fd, const char *name, bool directory, ips_file_facts *facts)
                         facts->uid, (unsigned)geteuid());
     }
     if ((facts->mode & 077) != 0) {
-        return ips_fail(IPS_EACCESS, "'%s' is open to others (mode %03o); chmod go= it", name,
-                        facts->mode & 0777);
+        return ips_fail(IPS_EACCESS, "'%s' is open to others (mode %03o); if ipcsys made it, "
+                        "chmod go= it", name, facts->mode & 0777);
     }
     return IPS_OK;
 }
