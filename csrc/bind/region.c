@@ -155,8 +155,14 @@ act_list(ips_segment *segment, void *context)
     listing *job = context;
     ips_region region = {.offset = 0};
     int status;
+    /* More cannot be there: a damaged list may lead in a circle. */
+    const uint64_t most = ips_segment_object(segment)->max_size / IPS_REGION_BYTES;
     job->count = 0;
     while ((status = ips_region_next(segment, region.offset, &region)) == 0) {
+        if (job->count == most) {
+            return ips_fail(IPS_ECORRUPT, "segment '%s': its list of pools and arenas has no end",
+                            ips_segment_object(segment)->name);
+        }
         if (job->count == job->capacity) {
             size_t capacity = job->capacity * 2 + 16;
             ips_region *regions = realloc(job->regions, capacity * sizeof *regions);

@@ -274,7 +274,9 @@ check_regions(walk *at)
         blocks += region->live;
         link = region->next;
     }
-    if (runs != at->region_runs || bytes != at->region_bytes || blocks != at->region_blocks) {
+    if (link != 0) {
+        complain(at, "the list of pools and arenas has no end", link);
+    } else if (runs != at->region_runs || bytes != at->region_bytes || blocks != at->region_blocks) {
         complain(at, "pools and arenas disagree with what is theirs; bytes", at->region_bytes);
     }
 }

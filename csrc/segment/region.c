@@ -5,6 +5,8 @@
 
 #include "segment/heap.h"
 
+_Static_assert(sizeof(ips_region_shm) == IPS_REGION_BYTES, "byte map of segment/region.h");
+
 #define STORES 16 /* more than a step here makes, chunks aside */
 #define RUN_BLOCKS_MOST UINT64_C(0xfff0) /* a block's index has 16 bits */
 

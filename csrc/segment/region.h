@@ -10,7 +10,7 @@
  *           lives; a block that is too large, or one too many, is refused
  *   arena   takes runs and chunks from the heap as it needs them
  *
- * Byte map of a region (a block of the heap, 280 bytes):
+ * Byte map of a region (a block of the heap, 320 bytes):
  *
  *   0    seal        8  offset ^ SEAL: a region lies here
  *   8    generation  8  of this region, never used before
@@ -20,7 +20,7 @@
  *   40   live        8  blocks in use
  *   48   bytes       8  of the heap that it has, free or not
  *   56   closing     8  1: nothing more is given out; it goes once live is 0
- *   64   runs      216  as heap.runs: for each class the first run with room
+ *   64   runs      256  as heap.runs: for each class the first run with room
  *
  * Who writes: the holder of the segment's lock, through the journal; nobody
  * reads without the lock.  A survivor finds all of it as before the transaction;
@@ -35,6 +35,8 @@
 #include "segment/segment.h"
 
 #define IPS_REGION_SLOT_MOST 2040u /* bytes; a run's largest block, without its tag */
+
+#define IPS_REGION_BYTES 320u
 
 /* What one looks at; all of it as it was under the lock. */
 typedef struct {
