@@ -49,7 +49,7 @@ def test_the_first_who_parks_finds_out_and_those_who_come_later_know(namespace, 
         if stored(namespace_folder):
             break
     found = stored(namespace_folder)
-    assert 100 < found < 1_000_000, found
+    assert 100 < found < 350_000, found  # half the time that measuring may take
     assert after == min(max(found, 10_000), 100_000)
     assert budgets()[:2] == (after, after)
 
