@@ -10,6 +10,10 @@ PARK_NS = 144  # where the member table's first page keeps it: csrc/member/slots
 
 PROGRAM = """
 import os, time
+try:  # other work on the machine is not to disturb what is measured
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+except PermissionError:
+    pass
 import ipcsys
 from ipcsys import _core
 event = ipcsys.Event()
@@ -49,6 +53,9 @@ def test_the_first_who_parks_finds_out_and_those_who_come_later_know(namespace, 
         if stored(namespace_folder):
             break
     found = stored(namespace_folder)
+    if not found:  # a hundred times too busy: then nobody may believe to know
+        assert after == 50_000
+        return
     assert 100 < found < 350_000, found  # half the time that measuring may take
     assert after == min(max(found, 10_000), 100_000)
     assert budgets()[:2] == (after, after)
