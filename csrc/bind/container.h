@@ -108,9 +108,11 @@ int ips_container_attempt_at(ips_segment *segment, ips_offset root, ips_act act,
     int64_t deadline);
 
 /* check(): `act` gets an ips_checking and runs the core's check on its handle
- * with ips_container_report; the result is the list of lines. */
+ * with ips_container_report; the result is the list of lines.  Where the object
+ * stands alone, those of its segment's own check too. */
 typedef struct {
     const void *handle;
+    ips_segment *home;
     ips_snapshot lines;
     bool lines_lost; /* no memory for all of them */
 } ips_checking;

@@ -172,12 +172,23 @@ ips_container_report(const char *line, void *checking)
     }
 }
 
+/* The segment that the object has for itself: its heap, and blocks that nobody has. */
+static int
+act_check_home(void *context)
+{
+    ips_checking *job = context;
+    int status = ips_shared_check_all(job->home, IPS_FOREVER, ips_container_report, job);
+    return status == IPS_ECORRUPT ? 0 : status; /* and reported */
+}
+
 PyObject *
 ips_container_lines(ips_container *self, ips_act act)
 {
-    ips_checking job = {.handle = self->handle};
+    ips_checking job = {.handle = self->handle, .home = self->home.segment};
     PyObject *list = NULL;
-    if (ips_container_check(self) == 0 && ips_container_run(self, act, &job, 0) >= 0) {
+    bool alone = self->home.keeper == NULL;
+    if (ips_container_check(self) == 0 && ips_container_run(self, act, &job, 0) >= 0 &&
+        (!alone || ips_container_run(self, act_check_home, &job, LARGE) >= 0)) {
         list = PyList_New(0);
     }
     size_t at = 0;

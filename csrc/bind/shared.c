@@ -10,6 +10,7 @@
 #include "data/inset.h"
 #include "data/layouts.h"
 #include "data/map.h"
+#include "data/reach.h"
 #include "data/record.h"
 #include "data/types.h"
 
@@ -171,8 +172,19 @@ ips_shared_check(ips_segment *segment, int64_t deadline, ips_shared_report repor
         problems += status > 0;
     }
     status = status == IPS_ENOENT ? ips_layouts_check(segment, report, context) : status;
+    if (status == 0 && problems == 0) {
+        status = ips_leaks_check(segment, report, context);
+    }
     ips_tx_abort(segment);
     return status < 0 ? status : problems + status;
+}
+
+int
+ips_shared_check_all(ips_segment *segment, int64_t deadline, ips_shared_report report,
+    void *context)
+{
+    int status = ips_segment_check(segment, deadline, report, context);
+    return status < 0 ? status : ips_shared_check(segment, deadline, report, context);
 }
 
 /* --- sizes */

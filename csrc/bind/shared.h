@@ -31,10 +31,14 @@ bool ips_shared_is_class(ips_state *state, PyObject *candidate);
 bool ips_shared_has_blocks(ips_state *state, PyObject *class);
 
 /* The invariants of the objects in a segment that are looked into (records and
- * their layouts); one line for each that is broken.  Takes the lock; without
+ * their layouts), and blocks that nobody has; one line for each that is broken.
+ * After a check of the segment itself that found nothing.  Takes the lock; without
  * the GIL.  The number of problems, or an error. */
 typedef void (*ips_shared_report)(const char *line, void *context);
 int ips_shared_check(ips_segment *segment, int64_t deadline, ips_shared_report report,
+    void *context);
+/* Both, one after the other; 0 or more where all that was found is reported. */
+int ips_shared_check_all(ips_segment *segment, int64_t deadline, ips_shared_report report,
     void *context);
 
 /* The open segment of a Segment object, borrowed from it; NULL with TypeError

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The invariants of a deque, as code. */
 #include "data/deque.h"
+#include "data/reach.h"
 #include "data/report.h"
 #include "data/ring.h"
 
@@ -60,4 +61,44 @@ ips_deque_check(const ips_deque *deque, void (*line)(const char *line, void *con
         }
     }
     return report.problems;
+}
+
+/* --- what it has: the ring, those that clear() left, large values */
+
+/* The next ring of the graves; 0 where this one is not to be followed. */
+static ips_offset
+reach_ring(ips_reach *reach, ips_offset offset, ips_offset deque, const ips_deque_shm *shm)
+{
+    ips_ring ring;
+    ips_slot_value value;
+    if (!ips_reach_block(reach, offset, "a deque or vector", deque) ||
+        !ips_ring_open(reach->segment, offset, &ring)) {
+        return 0;
+    }
+    const uint64_t head = shm != NULL ? LOAD(shm->head) : LOAD(ring.shm->head);
+    const uint64_t length = shm != NULL ? LOAD(shm->length) : LOAD(ring.shm->length);
+    for (uint64_t i = 0; i < length && i <= ring.mask; i++) {
+        if (ips_ring_value(reach->segment, &ring, head + i, &value) && value.block != 0) {
+            (void)ips_reach_block(reach, value.block, "a value of a deque or vector", deque);
+        }
+    }
+    return LOAD(ring.shm->next);
+}
+
+int
+ips_deque_reach(ips_reach *reach, uint32_t type, ips_offset root)
+{
+    const ips_deque_shm *shm = (const ips_deque_shm *)(void *)ips_root_at(reach->segment, root,
+        type, sizeof *shm);
+    if (shm == NULL) {
+        return IPS_OK;
+    }
+    (void)reach_ring(reach, LOAD(shm->ring), root, shm);
+    for (ips_offset grave = LOAD(shm->graves); grave != 0;) {
+        grave = reach_ring(reach, grave, root, NULL);
+    }
+    if (LOAD(shm->events) != 0) {
+        (void)ips_reach_block(reach, LOAD(shm->events), "a deque", root);
+    }
+    return IPS_OK;
 }

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "data/flat_shape.h"
+#include "data/reach.h"
 #include "data/report.h"
 
 /* relaxed: a reader validates the row's version, a writer holds the segment's
@@ -121,4 +122,18 @@ ips_flat_check(const ips_flat *flat, void (*line)(const char *line, void *contex
         ips_report_problem(&report, "its capacity is larger than its block");
     }
     return report.problems;
+}
+
+int
+ips_flat_reach(ips_reach *reach, uint32_t type, ips_offset root)
+{
+    const ips_flat_shm *shm = (const ips_flat_shm *)(void *)ips_root_at(reach->segment, root, type,
+        sizeof *shm);
+    if (shm != NULL) {
+        (void)ips_reach_block(reach, LOAD(shm->items), ips_type_name(type), root);
+    }
+    if (shm != NULL && LOAD(shm->events) != 0) {
+        (void)ips_reach_block(reach, LOAD(shm->events), ips_type_name(type), root);
+    }
+    return IPS_OK;
 }

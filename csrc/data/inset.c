@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "data/reach.h"
 #include "data/report.h"
 
 #define GRAVES_MOST 1000000u
@@ -364,4 +365,16 @@ ips_inset_check(ips_segment *segment, ips_offset cell,
     }
     free(kind);
     return report.problems;
+}
+
+int
+ips_inset_reach(ips_reach *reach, uint32_t type, ips_offset root)
+{
+    ips_wide wide;
+    ips_stable_wide(reach->segment, root, type, "", &wide);
+    if (wide.shm != NULL) {
+        const ips_inset_shm *shm = (const ips_inset_shm *)(void *)wide.shm;
+        (void)ips_reach_block(reach, shm->items, "SharedArray", root);
+    }
+    return IPS_OK;
 }

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "data/map.h"
 #include "data/place.h"
+#include "data/reach.h"
 #include "data/report.h"
 
 /* relaxed: the caller holds the segment's lock. */
@@ -128,4 +129,33 @@ ips_map_check(const ips_map *map, void (*line)(const char *line, void *context),
     }
     check_graves(map, &report);
     return report.problems;
+}
+
+/* --- what it has: table, items in order, items that clear() left */
+
+static void
+reach_items(ips_reach *reach, ips_offset cursor, ips_offset map)
+{
+    ips_item item;
+    while (cursor != 0 && ips_reach_block(reach, cursor, "SharedMap", map) &&
+           ips_item_open(reach->segment, cursor, &item)) {
+        const ips_offset value = LOAD(item.shm->value);
+        if (value != 0) {
+            (void)ips_reach_block(reach, value, "an item of a SharedMap", cursor);
+        }
+        cursor = LOAD(item.shm->after);
+    }
+}
+
+int
+ips_map_reach(ips_reach *reach, uint32_t type, ips_offset root)
+{
+    const ips_map_shm *shm = (const ips_map_shm *)(void *)ips_root_at(reach->segment, root, type,
+        sizeof *shm);
+    if (shm != NULL) {
+        (void)ips_reach_block(reach, LOAD(shm->table), "SharedMap", root);
+        reach_items(reach, LOAD(shm->first), root);
+        reach_items(reach, LOAD(shm->graves), root);
+    }
+    return IPS_OK;
 }

@@ -6,6 +6,7 @@
 #include "base/atomics.h"
 #include "base/checked.h"
 #include "data/layouts.h"
+#include "data/reach.h"
 #include "data/record_slot.h"
 #include "data/report.h"
 
@@ -276,4 +277,40 @@ ips_record_check(const ips_record *record, void (*line)(const char *line, void *
     }
     free(layout);
     return report.problems;
+}
+
+/* --- what it has: body, and what its slots lead to; layouts are everybody's */
+
+static void
+reach_slots(ips_reach *reach, const ips_record *record, const ips_schema *schema)
+{
+    for (uint32_t i = 0; i < schema->head.fields; i++) {
+        ips_slot slot;
+        if (!ips_field_is_slot(&schema->field[i])) {
+            continue;
+        }
+        ips_copy_racing(&slot, record->at + schema->field[i].offset, sizeof slot);
+        if (!ips_slot_is_inline(&slot)) {
+            (void)ips_reach_block(reach, slot.place, "a field of a Record", record->offset);
+        }
+    }
+}
+
+int
+ips_record_reach(ips_reach *reach, uint32_t type, ips_offset root)
+{
+    ips_record record;
+    ips_schema schema;
+    uint8_t *layout = NULL;
+    size_t size;
+    const ips_root_shm *shm = ips_root_at(reach->segment, root, type, sizeof(ips_record_shm));
+    int status = shm == NULL ? IPS_ECORRUPT
+        : ips_record_open(reach->segment, root, LOAD(shm->generation), &record);
+    status = status < 0 ? status : ips_record_attach_locked(&record, &layout, &size);
+    if (status == 0 && ips_reach_block(reach, record.body, "Record", root) &&
+        ips_schema_parse(layout, size, &schema) == 0) {
+        reach_slots(reach, &record, &schema);
+    }
+    free(layout);
+    return status == IPS_ENOMEM ? status : IPS_OK;
 }

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "segment/handle.h"
 #include "segment/heap.h"
+#include "segment/reach.h"
 
 #define EMPTY UINT64_C(0)
 #define GRAVE UINT64_C(1)
@@ -535,4 +536,21 @@ ips_catalogue_check(ips_segment *segment, void (*report)(const char *line, void 
         complain(&to, "counts disagree", names);
     }
     return to.lines == 0 ? IPS_OK : IPS_ECORRUPT;
+}
+
+void
+ips_catalogue_reach(ips_segment *segment, ips_reach *reach)
+{
+    view at = {.slots = 0};
+    ips_catalogue_shm *root = root_of(segment);
+    if (!read_root(segment, &at) || at.slots == 0) {
+        return; /* no names, or check() has said it */
+    }
+    (void)ips_reach_block(reach, root->table, "the catalogue", version_at(segment));
+    (void)ips_reach_block(reach, root->order, "the catalogue", version_at(segment));
+    for (uint64_t i = 0; i < at.placed; i++) {
+        if (at.order[i].entry != 0) {
+            (void)ips_reach_block(reach, at.order[i].entry, "the catalogue", version_at(segment));
+        }
+    }
 }

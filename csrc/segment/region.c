@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "segment/heap.h"
+#include "segment/reach.h"
 
 _Static_assert(sizeof(ips_region_shm) == IPS_REGION_BYTES, "byte map of segment/region.h");
 
@@ -205,4 +206,16 @@ ips_region_enter(ips_segment *segment, ips_offset region)
     ips_offset before = segment->region;
     segment->region = region;
     return before;
+}
+
+void
+ips_region_reach(ips_segment *segment, ips_reach *reach)
+{
+    uint64_t link = ips_anchor_load(segment, IPS_ANCHOR_REGIONS);
+    uint64_t from = 0;
+    while (link != 0 && ips_reach_block(reach, link, "the list of pools and arenas", from)) {
+        const ips_region_shm *region = ips_region_at(segment, link);
+        from = link;
+        link = region == NULL ? 0 : region->next;
+    }
 }
