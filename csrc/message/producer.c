@@ -13,6 +13,9 @@
 /* Bytes that one hold of the lock may copy. */
 #define HOLD_BYTES 65536u
 
+/* Spins for room, one after the other while messages are being taken. */
+#define SPINS_MOST 5
+
 int
 ips_queue_admits(const ips_queue *queue, uint64_t size)
 {
@@ -144,18 +147,47 @@ ips_queue_try_put(ips_queue *queue, const ips_message *messages, uint32_t count,
 
 typedef struct {
     ips_queue *queue;
-    uint64_t head; /* as it was when there was no room */
+    uint64_t head; /* as it was before there was no room */
     uint32_t key;
     bool spun, armed, parked;
 } room_wait;
 
+static uint64_t
+head_of(const ips_queue *queue)
+{
+    /* relaxed: a hint to try again. */
+    return atomic_load_explicit(&queue->ring.shm->consumers.head, memory_order_relaxed);
+}
+
+/* Is it worth trying again?  Each message taken makes room in a queue that
+ * counts them, or whose large ones hold blocks; else only a whole block does. */
 static bool
-head_moved(void *context)
+room_was_made(void *context)
 {
     const room_wait *wait = context;
-    /* relaxed: a hint to try again. */
-    return atomic_load_explicit(&wait->queue->ring.shm->consumers.head, memory_order_relaxed) !=
-           wait->head;
+    const ips_ring *ring = &wait->queue->ring;
+    uint64_t head = head_of(wait->queue);
+    /* relaxed: as above. */
+    bool each = ring->maxsize != 0 ||
+                atomic_load_explicit(&ring->shm->producers.backed_extents, memory_order_relaxed) != 0;
+    return each ? head != wait->head : head / IPS_BLOCK != wait->head / IPS_BLOCK;
+}
+
+/* Spin, and go on with it while somebody is taking messages: to wake us costs
+ * them what they need for a hundred messages (18 us on a virtual machine). */
+static bool
+spin_for_room(room_wait *wait, int64_t deadline)
+{
+    for (int turn = 0; turn < SPINS_MOST; turn++) {
+        uint64_t head = head_of(wait->queue);
+        if (ips_spin_until(room_was_made, wait, deadline)) {
+            return true;
+        }
+        if (head_of(wait->queue) == head) {
+            break;
+        }
+    }
+    return false;
 }
 
 /* One step: mend, or spin, or announce ourselves, or park; then try again. */
@@ -171,9 +203,7 @@ await_room(room_wait *wait, int64_t deadline)
     }
     if (!wait->spun) {
         wait->spun = true;
-        /* relaxed: as in head_moved. */
-        wait->head = atomic_load_explicit(&shm->consumers.head, memory_order_relaxed);
-        if (ips_spin_until(head_moved, wait, deadline)) {
+        if (spin_for_room(wait, deadline)) {
             return IPS_OK;
         }
     }
@@ -330,6 +360,7 @@ ips_queue_put(ips_queue *queue, const ips_message *messages, uint32_t count, int
     int status = IPS_OK;
     while (*done < count) {
         uint32_t before = *done;
+        wait.head = head_of(queue);
         status = put_once(&wait, messages, count, deadline, done);
         if (*done != before) {
             wait.spun = wait.armed = wait.parked = false;
