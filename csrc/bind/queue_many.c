@@ -233,7 +233,9 @@ batch_prepare_arena(batch *run, uint64_t size)
     return 0;
 }
 
-/* Memory for each: 0, or -1 with an exception set. */
+/* Bytes objects, copied as they lie there, and memory for what needs decoding:
+ * 0, or -1 with an exception set.  Without the lock: what was copied is what
+ * was sent only if the head has not moved when the run is taken. */
 static int
 batch_prepare(batch *run)
 {
@@ -243,7 +245,7 @@ batch_prepare(batch *run)
         ips_copy *copy = &run->copies[run->count];
         PyObject *item = NULL;
         if (copy->kind == IPS_VALUE_RAW) {
-            item = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)copy->size);
+            item = PyBytes_FromStringAndSize((const char *)copy->from, (Py_ssize_t)copy->size);
             if (item == NULL) {
                 return -1;
             }
@@ -284,11 +286,14 @@ batch_append(batch *run, PyObject **list)
 {
     if (*list == NULL) {
         *list = PyList_New(run->count);
-        for (uint32_t i = 0; *list != NULL && i < run->count; i++) {
-            PyList_SET_ITEM(*list, i, run->items[i]); /* with our reference */
-            run->items[i] = NULL;
+        if (*list == NULL) {
+            return -1;
         }
-        return *list == NULL ? -1 : 0;
+        for (uint32_t i = 0; i < run->count; i++) {
+            PyList_SET_ITEM(*list, i, run->items[i]); /* with our reference */
+        }
+        run->count = 0;
+        return 0;
     }
     for (uint32_t i = 0; i < run->count; i++) {
         if (PyList_Append(*list, run->items[i]) < 0) {
@@ -323,9 +328,10 @@ static int
 batch_take(ips_queue_object *self, batch *run, PyObject **list, int64_t deadline)
 {
     Py_ssize_t size = list_size(*list);
-    ips_take take = {&run->first, &run->last, run->copies, run->count, run->arena != NULL};
+    ips_take take = {.first = &run->first, .last = &run->last};
     int status = 0;
-    if (take.keep) { /* copy, decode, then take */
+    if (run->arena != NULL) { /* copy, decode, then take */
+        take = (ips_take){&run->first, &run->last, run->copies, run->count, true};
         status = ips_queue_take_patiently(self, &take, deadline);
         if (status == 0 && batch_decode(self, run) < 0) {
             return 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Getting: look at the first message without a lock, prepare memory for it,
  * then take the lock, copy and move the head, if it is still where the look
- * saw it.
+ * saw it.  A run's bytes may be copied before the lock as well.
  *
  * The head only grows, and what lies at or above it is never overwritten: so
  * an unmoved head makes a look true, and a look that was wrong is found out.
@@ -12,8 +12,8 @@
 #include "os/clock.h"
 
 /* Bytes beyond the record at hand that a run asks for in advance: they come
- * from another CPU's cache. */
-#define READ_AHEAD 512u
+ * from another CPU's cache, which takes as long as dozens of messages do here. */
+#define READ_AHEAD 4096u
 
 /* Looks that others may spoil before the caller is told. */
 #define LOOK_ATTEMPTS 4
@@ -99,48 +99,69 @@ ips_queue_look_locked(ips_queue *queue, int64_t deadline, ips_look *out)
     return status;
 }
 
-/* The record behind `record` in the same block, if one is there that needs no
- * second thought; a look without the lock, as ips_ring_read. */
-__attribute__((no_sanitize("thread"))) static inline bool
-step_within_block(uint64_t tail, ips_record *record)
+/* Of what a run may still hold. */
+typedef struct {
+    uint32_t count;
+    uint64_t bytes;
+    uint8_t kind_most;
+} run_limits;
+
+/* The records behind `record` in the same block that need no second thought;
+ * how many.  A look without the lock, as ips_ring_read. */
+__attribute__((no_sanitize("thread"))) static inline uint32_t
+look_within_block(uint64_t tail, run_limits *limits, ips_record *record, ips_copy *copies)
 {
     uint64_t offset = record->next % IPS_BLOCK;
     if (offset == 0 || record->next >= tail) {
-        return false;
+        return 0;
     }
+    uint64_t left = tail - record->next < IPS_BLOCK - offset ? tail - record->next
+                                                             : IPS_BLOCK - offset;
     const uint8_t *at = record->payload + (record->next - record->position) -
                         sizeof(ips_record_shm);
-    __builtin_prefetch(at + READ_AHEAD);
-    const ips_record_shm *found = (const ips_record_shm *)at;
-    /* relaxed: ordered by the tail; see ips_record_fill. */
-    uint64_t word = atomic_load_explicit(&found->word, memory_order_relaxed);
-    uint64_t need = ips_record_need((uint32_t)word);
-    if (word >> 48 != 0 || !ips_within(offset, need, IPS_BLOCK) ||
-        !ips_within(record->next, need, tail)) {
-        return false;
+    uint64_t next = record->next, bytes = limits->bytes;
+    ips_copy *copy = copies;
+    const ips_copy *end = copies + limits->count;
+    for (; copy < end && left != 0; copy++) {
+        /* relaxed: ordered by the tail; see ips_record_fill. */
+        uint64_t word = atomic_load_explicit(&((const ips_record_shm *)at)->word,
+                                             memory_order_relaxed);
+        uint64_t need = ips_record_need((uint32_t)word);
+        if (word >> 32 > limits->kind_most || need > left || (uint32_t)word > bytes) {
+            break; /* another kind, or with flags or a priority; the last of the room */
+        }
+        if (left > READ_AHEAD) { /* else a producer may be writing there */
+            __builtin_prefetch(at + READ_AHEAD);
+        }
+        next += need;
+        left -= need;
+        bytes -= (uint32_t)word;
+        copy->from = at + sizeof(ips_record_shm);
+        copy->next = next;
+        copy->size = (uint32_t)word;
+        copy->kind = (uint8_t)(word >> 32);
+        at += need;
     }
-    /* relaxed: as above. */
-    record->sequence = atomic_load_explicit(&found->sequence, memory_order_relaxed);
-    record->position = record->next;
-    record->next += need;
-    record->payload = at + sizeof(ips_record_shm);
-    record->size = (uint32_t)word;
-    record->kind = (uint8_t)(word >> 32);
-    record->flags = 0;
-    return true;
+    uint32_t count = (uint32_t)(copy - copies);
+    if (count != 0) { /* `record` is the last of them, as far as it matters */
+        record->payload = copies[count - 1].from;
+        record->position = next - ips_record_need(copies[count - 1].size);
+        record->next = next;
+    }
+    limits->count -= count;
+    limits->bytes = bytes;
+    return count;
 }
 
+/* The first record beyond a block, or beyond the tail as it was known. */
 static bool
 step_further(ips_queue *queue, ips_look *look)
 {
-    if (step_within_block(look->tail, &look->record)) {
-        return true;
-    }
+    ips_record next;
     if (look->record.next >= look->tail) {
         /* acquire: pairs with ips_ring_publish. */
         look->tail = atomic_load_explicit(&queue->ring.shm->producers.tail, memory_order_acquire);
     }
-    ips_record next;
     if (look->record.next >= look->tail ||
         ips_ring_read(&queue->ring, look->record.next, look->tail, &next) < 0 ||
         (next.flags & IPS_RECORD_LARGE) != 0) {
@@ -155,17 +176,20 @@ ips_queue_look_run(ips_queue *queue, const ips_look *first, uint32_t most, uint6
                    uint8_t kind_most, ips_copy *copies, ips_look *last)
 {
     ips_look look = *first;
+    ips_record *record = &look.record;
+    run_limits limits = {most, bytes, kind_most};
     uint32_t count = 0;
-    const ips_record *record = &look.record;
     if (look.large || record->kind > kind_most) {
         return 0;
     }
-    uint64_t total = record->size;
     do {
         copies[count++] = (ips_copy){.from = record->payload, .next = record->next,
                                      .size = record->size, .kind = record->kind};
-    } while (count < most && step_further(queue, &look) && record->kind <= kind_most &&
-             (total += record->size) <= bytes);
+        limits.count--;
+        limits.bytes -= record->size < limits.bytes ? record->size : limits.bytes;
+        count += look_within_block(look.tail, &limits, record, copies + count);
+    } while (limits.count != 0 && step_further(queue, &look) && record->kind <= kind_most &&
+             record->size <= limits.bytes);
     *last = *first;
     last->tail = look.tail;
     ips_look_cut(first, copies, count, last);
@@ -211,6 +235,9 @@ static int
 take_held(ips_queue *queue, const ips_take *take)
 {
     ips_consumers_shm *consumers = &queue->ring.shm->consumers;
+    /* acquire: what the caller copied from a look comes before we look at the
+     * head; pairs with the release in move_head. */
+    atomic_thread_fence(memory_order_acquire);
     /* relaxed: under the lock. */
     if (atomic_load_explicit(&consumers->head, memory_order_relaxed) != take->first->head) {
         (void)ips_lock_leave(&consumers->lock);

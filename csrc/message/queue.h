@@ -81,7 +81,7 @@ IPS_MUST_CHECK int ips_queue_look(ips_queue *queue, ips_look *out);
 IPS_MUST_CHECK int ips_queue_look_locked(ips_queue *queue, int64_t deadline, ips_look *out);
 /* One message that is not large, on its way. */
 typedef struct {
-    const uint8_t *from; /* the look's record.payload */
+    const uint8_t *from; /* the look's record.payload; true if a take of it succeeds later */
     void *to;            /* where the bytes are to go; the caller's to say */
     uint64_t next;       /* position behind it */
     uint32_t size;
