@@ -64,7 +64,8 @@ looks_ready(void *context)
     const waiting *wait = context;
     const ips_deque *deque = wait->job->deque;
     /* relaxed: a hint. */
-    uint64_t length = atomic_load_explicit(&deque->shm->length, memory_order_relaxed);
+    uint64_t length = atomic_load_explicit(&deque->shm->end, memory_order_relaxed) -
+                      atomic_load_explicit(&deque->shm->head, memory_order_relaxed);
     return wait->unready == IPS_ROW_EMPTY ? length != 0 : length < deque->maxlen;
 }
 
@@ -142,8 +143,9 @@ add(ips_deque_object *self, ips_act act, int end, PyObject *value, int64_t deadl
     ips_value plain = {encoded.bytes, encoded.size, encoded.kind};
     operation job = {.deque = &self->deque, .end = end, .value = &plain};
     /* Encoding may have run Python code that closed the deque. */
-    int status = ips_container_check(&self->base) < 0
-        ? -1 : run_or_wait(self, act, &job, IPS_ROW_FULL, deadline);
+    int status = ips_container_check(&self->base) < 0 ? -1
+        : ips_deque_add_single(&self->deque, end, &plain) ? 0
+        : run_or_wait(self, act, &job, IPS_ROW_FULL, deadline);
     ips_encoded_clear(&encoded);
     if (status == 0 && self->base.home.segment != NULL) {
         ips_sequence_notify(self, &self->deque.events->items, 1);
@@ -213,7 +215,8 @@ take(ips_deque_object *self, int end, const char *method, PyObject *const *args,
     ips_value_copy copy;
     ips_value_copy_init(&copy);
     operation job = {.deque = &self->deque, .end = end, .copy = &copy};
-    int status = run_or_wait(self, act_pop, &job, IPS_ROW_EMPTY, deadline);
+    int status = ips_deque_take_single(&self->deque, end, &copy)
+        ? 0 : run_or_wait(self, act_pop, &job, IPS_ROW_EMPTY, deadline);
     if (status == 0) {
         if (self->base.home.segment != NULL) {
             ips_sequence_notify(self, &self->deque.events->space, 1);

@@ -265,7 +265,15 @@ ips_sequence_append(ips_sequence *self, PyObject *value)
     }
     const ips_value plain = {encoded.bytes, encoded.size, encoded.kind};
     job.value = &plain;
-    int status = change(self, act_append, &job);
+    /* Encoding may have run Python code that closed it. */
+    int status = 0;
+    if (self->base.home.segment != NULL &&
+        ips_deque_add_single(&self->deque, IPS_RIGHT, &plain)) {
+        self->changes++;
+        ips_sequence_news(self);
+    } else {
+        status = change(self, act_append, &job);
+    }
     ips_encoded_clear(&encoded);
     return status;
 }

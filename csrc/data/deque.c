@@ -13,7 +13,6 @@
 
 #define OPTIMISM 16          /* lock-free tries before a reader gives up */
 #define FREED_BY_CLEAR 64u   /* a longer deque leaves its ring to be reaped */
-#define SHRINK_ABOVE 1024u   /* slots; a smaller ring is never worth it */
 
 int
 ips_deque_open(ips_segment *segment, uint32_t type, ips_offset offset, uint64_t generation,
@@ -176,7 +175,7 @@ ips_deque_length(const ips_deque *deque, uint64_t *out)
         uint64_t seen;
         int now = begin_reading(deque, &seen);
         if (now == 0) {
-            *out = LOAD(deque->shm->length);
+            *out = ips_deque_shape_of(deque).length;
             now = verdict(deque, seen);
         }
         if (now == 0 && !ips_count_possible(deque->segment, *out)) {
@@ -222,7 +221,7 @@ ips_deque_get_locked(const ips_deque *deque, int64_t index, ips_value_copy *out)
 int
 ips_deque_length_locked(const ips_deque *deque, uint64_t *out)
 {
-    *out = LOAD(deque->shm->length);
+    *out = ips_deque_shape_of(deque).length;
     int status = ips_deque_alive(deque);
     return status == 0 && !ips_count_possible(deque->segment, *out)
         ? ips_deque_corrupt(deque, "its length cannot be") : status;
@@ -286,7 +285,7 @@ ips_deque_push(const ips_deque *deque, int end, const ips_value *value)
     if (status < 0) {
         return status;
     }
-    if (LOAD(deque->shm->length) >= deque->maxlen) {
+    if (ips_deque_shape_of(deque).length >= deque->maxlen) {
         return IPS_ROW_FULL;
     }
     status = ips_deque_begin_changing(deque, &now, &ring);
@@ -362,7 +361,7 @@ ips_deque_pop(const ips_deque *deque, int end, ips_value_copy *out)
         return IPS_ROW_EMPTY;
     }
     status = take(deque, end, &now, &ring);
-    if (status == 0 && ring.mask >= SHRINK_ABOVE && now.length < ring.mask / 8) {
+    if (status == 0 && ips_ring_is_loose(&ring, now.length)) {
         status = resize(deque, 0, &now, &ring);
     }
     return status < 0 ? status : ips_deque_store_shape(deque, &now);

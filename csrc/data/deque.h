@@ -7,8 +7,8 @@
  *
  *   0    root       24  data/types.h; `version` guards everything below
  *   24   ring        8  block of the slots, replaced whole when it grows
- *   32   head        8  slot of the leftmost value
- *   40   length      8
+ *   32   head        8  of the leftmost value: its slot, modulo the ring's size
+ *   40   end         8  behind the rightmost: head + length, modulo 2^64
  *   48   maxlen      8  IPS_UNBOUNDED or the limit, constant
  *   56   graves      8  rings that clear() left to be freed bit by bit
  *   64   events      8  stable cell of the event counts, constant; a vector: 0
@@ -25,9 +25,11 @@
  *                       offset of its block
  *
  * Who writes: under the segment's lock, inside a transaction, through the
- * journal, after raising the version.  Slots outside [head, head + length)
- * mean nothing, but are journaled like the others: what a transaction popped
- * it may have to give back.  Readers without the lock validate the version.
+ * journal, after raising the version.  Slots outside [head, end) mean nothing,
+ * but are journaled like the others: what a transaction popped it may have to
+ * give back.  One value at an end, small and outside a transaction, comes and
+ * goes without the journal, by one store of `head` or `end`: data/ends.c.
+ * Readers without the lock validate the version.
  *
  * The event counts (items: a value came; space: a value went) change without
  * the lock, by waiters too, so they live in a stable cell, which never becomes
@@ -73,7 +75,7 @@ typedef struct {
     ips_root_shm root;
     _Atomic uint64_t ring;
     _Atomic uint64_t head;
-    _Atomic uint64_t length;
+    _Atomic uint64_t end;
     _Atomic uint64_t maxlen;
     _Atomic uint64_t graves;
     _Atomic uint64_t events;
@@ -116,6 +118,13 @@ IPS_MUST_CHECK int ips_deque_length(const ips_deque *deque, uint64_t *out);
 /* The values of a part, all of one state; out->version tells which.  0 or
  * IPS_ROW_BUSY. */
 IPS_MUST_CHECK int ips_deque_snapshot(const ips_deque *deque, ips_span span, ips_snapshot *out);
+
+/* A small value more or less at an end, as a transaction of its own without a
+ * journal, at once.  False, and nothing happened, where it takes more than that:
+ * a value larger than a slot, another ring, the limit, none there, a lock that
+ * is taken, an open transaction or view, a damaged row.  Then the usual way. */
+bool ips_deque_add_single(const ips_deque *deque, int end, const ips_value *value);
+bool ips_deque_take_single(const ips_deque *deque, int end, ips_value_copy *out);
 
 /* --- inside a transaction; after an error the caller aborts it */
 

@@ -35,10 +35,10 @@ ips_deque_check(const ips_deque *deque, void (*line)(const char *line, void *con
     ips_report report = {line, context, ips_type_name(deque->type), deque->offset, 0};
     const ips_deque_shm *shm = deque->shm;
     const uint64_t head = LOAD(shm->head);
-    const uint64_t length = LOAD(shm->length);
+    const uint64_t length = LOAD(shm->end) - head;
     check_graves(deque, &report);
     ips_ring ring;
-    if (!ips_ring_open(deque->segment, LOAD(shm->ring), &ring) || head > ring.mask ||
+    if (!ips_ring_open(deque->segment, LOAD(shm->ring), &ring) ||
         length > ring.mask + 1) {
         ips_report_problem(&report, "its ring does not fit it");
         return report.problems;

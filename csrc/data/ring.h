@@ -21,6 +21,15 @@ typedef struct {
 /* False where no ring can be at `offset`. */
 bool ips_ring_open(ips_segment *segment, ips_offset offset, ips_ring *out);
 
+#define IPS_RING_SHRINK_ABOVE 1024u /* slots; a smaller ring is never worth it */
+
+/* So few values that a smaller ring would do? */
+static inline bool
+ips_ring_is_loose(const ips_ring *ring, uint64_t length)
+{
+    return ring->mask >= IPS_RING_SHRINK_ABOVE && length < ring->mask / 8;
+}
+
 static inline ips_offset
 ips_ring_slot_offset(const ips_ring *ring, uint64_t index)
 {

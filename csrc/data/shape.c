@@ -18,14 +18,14 @@ ips_deque_shape
 ips_deque_shape_of(const ips_deque *deque)
 {
     const ips_deque_shm *shm = deque->shm;
-    return (ips_deque_shape){LOAD(shm->ring), LOAD(shm->head), LOAD(shm->length)};
+    const uint64_t head = LOAD(shm->head);
+    return (ips_deque_shape){LOAD(shm->ring), head, LOAD(shm->end) - head};
 }
 
 bool
 ips_deque_open_ring(const ips_deque *deque, const ips_deque_shape *now, ips_ring *out)
 {
-    return ips_ring_open(deque->segment, now->ring, out) && now->head <= out->mask &&
-           now->length <= out->mask + 1;
+    return ips_ring_open(deque->segment, now->ring, out) && now->length <= out->mask + 1;
 }
 
 int
@@ -49,8 +49,9 @@ ips_deque_begin_changing(const ips_deque *deque, ips_deque_shape *now, ips_ring 
 int
 ips_deque_store_shape(const ips_deque *deque, const ips_deque_shape *now)
 {
-    return ips_tx_write(deque->segment, deque->offset + offsetof(ips_deque_shm, ring), now,
-        sizeof *now);
+    const uint64_t words[3] = {now->ring, now->head, now->head + now->length};
+    return ips_tx_write(deque->segment, deque->offset + offsetof(ips_deque_shm, ring), words,
+        sizeof words);
 }
 
 int

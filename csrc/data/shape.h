@@ -7,13 +7,13 @@
 #include "data/deque.h"
 #include "data/ring.h"
 
-/* What a transaction changes of the root, in the root's order. */
+/* What a change changes of the root.  `head` is any number: only modulo the
+ * ring's size does it mean a slot. */
 typedef struct {
     uint64_t ring, head, length;
 } ips_deque_shape;
 
-_Static_assert(sizeof(ips_deque_shape) ==
-                   offsetof(ips_deque_shm, maxlen) - offsetof(ips_deque_shm, ring),
+_Static_assert(offsetof(ips_deque_shm, maxlen) - offsetof(ips_deque_shm, ring) == 24,
     "written to the root in one piece");
 
 ips_deque_shape ips_deque_shape_of(const ips_deque *deque);

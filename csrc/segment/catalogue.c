@@ -370,7 +370,7 @@ ips_catalogue_insert(ips_segment *segment, const char *name, uint32_t type, ips_
     spot found = {.index = 0};
     view at = {.slots = 0};
     ips_offset entry;
-    int status = ips_tx_require(segment);
+    int status = ips_tx_inside(segment);
     status = status < 0 ? status : ips_name_check(name, strlen(name));
     status = status < 0 ? status : look_locked(segment, look_up_name, name, &facts, &found);
     if (status == 0 && found.entry != 0) {
@@ -416,7 +416,7 @@ ips_catalogue_remove(ips_segment *segment, const char *name)
     ips_entry facts;
     spot found = {.index = 0}, place = {.index = 0};
     view at = {.slots = 0};
-    int status = ips_tx_require(segment);
+    int status = ips_tx_inside(segment);
     status = status < 0 ? status : look_locked(segment, look_up_name, name, &facts, &found);
     if (status == 0 && found.entry == 0) {
         return ips_fail(IPS_ENOENT, "'%.100s' in segment '%s'", name, ips_segment_title(segment));

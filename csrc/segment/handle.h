@@ -47,10 +47,15 @@ typedef struct {
 
 struct ips_segment {
     /* constant while open */
-    ips_object *object;
-    uint8_t *base;
+    union {
+        ips_segment_window window; /* first: ips_segment_at */
+        struct {
+            ips_object *object;
+            uint8_t *base;
+            uint64_t heap_start;
+        };
+    };
     ips_segment_shm *shm;
-    uint64_t heap_start;
     uint64_t max_size;
     uint64_t run_size;  /* bytes of a run of small blocks */
     _Atomic bool huge;  /* huge pages were asked for and can be had; set once */
@@ -174,8 +179,15 @@ uint32_t ips_segment_layout(void); /* stamp of the compiled byte map */
 
 const char *ips_segment_title(const ips_segment *segment);
 
-/* transaction.c: journaled memory for this room, and the touch of versions
- * that lie outside the heap. */
+/* transaction.c: IPS_ETX unless this thread has a transaction open. */
 IPS_MUST_CHECK int ips_tx_require(const ips_segment *segment);
+/* For each store inside one: IPS_ETX where nobody in this process has one open.
+ * Whose it is was asked when it began, and will be at its end. */
+IPS_MUST_CHECK int ips_tx_refuse(const ips_segment *segment);
+static inline int
+ips_tx_inside(const ips_segment *segment)
+{
+    return __builtin_expect(segment->depth != 0, 1) ? IPS_OK : ips_tx_refuse(segment);
+}
 
 #endif

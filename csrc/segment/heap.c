@@ -381,7 +381,7 @@ alloc_slot(ips_segment *segment, const ips_region_shm *pool, size_t size, ips_of
 int
 ips_tx_alloc(ips_segment *segment, size_t size, ips_offset *out)
 {
-    int status = ips_tx_require(segment);
+    int status = ips_tx_inside(segment);
     if (status < 0) {
         return status;
     }
@@ -477,7 +477,7 @@ ips_tx_free(ips_segment *segment, ips_offset offset)
 {
     ips_heap_shm *heap = ips_heap_of(segment);
     ips_block block;
-    int status = ips_tx_require(segment);
+    int status = ips_tx_inside(segment);
     if (status == 0) {
         status = ips_journal_reserve(&segment->journal, 1);
     }

@@ -77,6 +77,7 @@ ips_segment_layout(void)
         offsetof(ips_segment_shm, heap), offsetof(ips_heap_shm, stable),
         IPS_JOURNAL_AT, IPS_RUN_BLOCKS, IPS_BIG_PAYLOAD, IPS_STABLE_BODY,
         sizeof(ips_region_shm),
+        2, /* of what data/ makes of its blocks, where no size tells */
     };
     return (uint32_t)ips_hash(numbers, sizeof numbers);
 }
@@ -156,18 +157,11 @@ ips_segment_measure(ips_segment *segment)
 }
 
 void *
-ips_segment_at(ips_segment *segment, ips_offset offset, uint64_t size)
+ips_segment_reach(ips_segment *segment, ips_offset offset, uint64_t size)
 {
-    if (__builtin_expect(offset < segment->heap_start || offset % 8 != 0, 0)) {
-        return NULL;
-    }
-    /* relaxed: it only grows, and what lies below it is backed for good. */
-    uint64_t backed = atomic_load_explicit(&segment->object->backed, memory_order_relaxed);
-    if (__builtin_expect(!ips_within(offset, size, backed), 0) &&
-        !ips_object_backs(segment->object, offset, size)) {
-        return NULL;
-    }
-    return segment->base + offset;
+    return offset >= segment->heap_start && offset % 8 == 0 &&
+                   ips_object_backs(segment->object, offset, size)
+        ? segment->base + offset : NULL;
 }
 
 /* --- opening */

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/checked.h"
 #include "base/status.h"
 #include "member/object.h"
 #include "sync/wide.h"
@@ -22,10 +23,28 @@
 typedef struct ips_segment ips_segment; /* process-local handle */
 typedef uint64_t ips_offset;
 
+/* What an ips_segment begins with; constant while it is open. */
+typedef struct {
+    ips_object *object;
+    uint8_t *base;
+    uint64_t heap_start;
+} ips_segment_window;
+
 /* Offset to pointer: NULL (not noted) unless [offset, offset + size) lies
  * inside the heap and has memory, and `offset` is 8-aligned.  Every
  * dereference goes through it. */
-void *ips_segment_at(ips_segment *segment, ips_offset offset, uint64_t size);
+void *ips_segment_reach(ips_segment *segment, ips_offset offset, uint64_t size);
+static inline void *
+ips_segment_at(ips_segment *segment, ips_offset offset, uint64_t size)
+{
+    const ips_segment_window *window = (const ips_segment_window *)(const void *)segment;
+    /* relaxed: it only grows, and what lies below it is backed for good. */
+    uint64_t backed = atomic_load_explicit(&window->object->backed, memory_order_relaxed);
+    bool inside = offset >= window->heap_start && offset % 8 == 0 &&
+                  ips_within(offset, size, backed);
+    return __builtin_expect(inside, 1) ? window->base + offset
+                                       : ips_segment_reach(segment, offset, size);
+}
 
 /* --- transactions: one per process and segment at a time; begin() by a
  * thread that is inside nests (a savepoint), at most IPS_TX_DEPTH deep.  All

@@ -58,7 +58,7 @@ ips_anchor_load(const ips_segment *segment, enum ips_anchor anchor)
 int
 ips_tx_anchor(ips_segment *segment, enum ips_anchor anchor, uint64_t value)
 {
-    int status = ips_tx_require(segment);
+    int status = ips_tx_inside(segment);
     if (status == 0) {
         status = ips_journal_reserve(&segment->journal, 1);
     }

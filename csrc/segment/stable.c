@@ -127,7 +127,7 @@ ips_stable_alloc(ips_segment *segment, uint32_t type, ips_offset *out)
     if (type >= IPS_STABLE_TYPES) {
         return ips_fail(IPS_EMISMATCH, "no cells of type %u", (unsigned)type);
     }
-    int status = ips_tx_require(segment);
+    int status = ips_tx_inside(segment);
     if (status == 0 && heap->stable[type] == 0) {
         status = new_chunk(segment, type);
     }

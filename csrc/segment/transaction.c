@@ -37,7 +37,8 @@ is_mine(const ips_segment *segment)
 {
     /* relaxed: only our own store can make it equal; a forked child carries
      * its parent's number but not its membership. */
-    return atomic_load_explicit(&segment->holder, memory_order_relaxed) == ips_segment_thread() &&
+    uint64_t holder = atomic_load_explicit(&segment->holder, memory_order_relaxed);
+    return holder != 0 && holder == ips_segment_thread() &&
            segment->owner == ips_space_self(segment->object->space);
 }
 
@@ -68,13 +69,16 @@ ips_tx_mark(const ips_segment *segment)
 }
 
 int
-ips_tx_require(const ips_segment *segment)
+ips_tx_refuse(const ips_segment *segment)
 {
-    if (__builtin_expect(is_mine(segment), 1)) {
-        return IPS_OK;
-    }
     return ips_fail(IPS_ETX, "this thread has no open transaction on segment '%s'",
                     ips_segment_title(segment));
+}
+
+int
+ips_tx_require(const ips_segment *segment)
+{
+    return __builtin_expect(is_mine(segment), 1) ? IPS_OK : ips_tx_refuse(segment);
 }
 
 /* It lasts no longer, and may have been a dead one's. */
@@ -312,7 +316,7 @@ ips_tx_abort(ips_segment *segment)
 int
 ips_tx_store(ips_segment *segment, ips_offset offset, uint64_t value)
 {
-    int status = ips_tx_require(segment);
+    int status = ips_tx_inside(segment);
     if (status == 0) {
         status = ips_journal_reserve(&segment->journal, 1);
     }
@@ -330,7 +334,7 @@ ips_tx_store(ips_segment *segment, ips_offset offset, uint64_t value)
 int
 ips_tx_write(ips_segment *segment, ips_offset offset, const void *bytes, size_t size)
 {
-    int status = ips_tx_require(segment);
+    int status = ips_tx_inside(segment);
     if (status < 0) {
         return status;
     }
@@ -344,7 +348,7 @@ ips_tx_write(ips_segment *segment, ips_offset offset, const void *bytes, size_t 
 int
 ips_tx_touch(ips_segment *segment, ips_offset version)
 {
-    int status = ips_tx_require(segment);
+    int status = ips_tx_inside(segment);
     if (status < 0) {
         return status;
     }

@@ -438,6 +438,29 @@ change_deque(const ips_deque *deque, deque_model *model, uint32_t limit, uint32_
     }
 }
 
+/* As transactions of their own without a journal, where that can be. */
+static uint32_t
+change_ends(const ips_deque *deque, deque_model *model, uint32_t limit)
+{
+    uint32_t done = 0;
+    for (uint32_t i = dice(20); i > 0; i--) {
+        uint8_t room[5000];
+        uint32_t number = dice(1000);
+        int end = (int)dice(2);
+        ips_value value = value_of(number, room);
+        ips_value_copy copy;
+        if (dice(2) == 0 && ips_deque_add_single(deque, end, &value)) {
+            CHECK(value.size <= 24 && model->length < limit);
+            model_push(model, end, number);
+            done++;
+        } else if (ips_deque_take_single(deque, end, &copy)) {
+            CHECK(model->length > 0 && copy_is(&copy, model_pop(model, end)));
+            done++;
+        }
+    }
+    return done;
+}
+
 static void
 one_deque(uint64_t maxlen)
 {
@@ -455,8 +478,10 @@ one_deque(uint64_t maxlen)
 
     static deque_model models[DEPTH + 1];
     models[0].length = 0;
+    uint32_t singles = 0;
     for (int step = 0; step < STEPS / 2; step++) {
         int depth = 0;
+        singles += change_ends(&deque, &models[0], limit);
         do {
             CHECK(ips_tx_begin(segment, IPS_FOREVER) >= 0);
             depth++;
@@ -483,7 +508,10 @@ one_deque(uint64_t maxlen)
             CHECK(ips_tx_commit(segment) == 0);
         }
     }
+    CHECK(singles >= limit);
     CHECK(ips_tx_begin(segment, IPS_FOREVER) >= 0);
+    ips_value_copy copy;
+    CHECK(!ips_deque_take_single(&deque, IPS_LEFT, &copy)); /* it would not be undone */
     CHECK(ips_catalogue_remove(segment, "deque") == 0);
     CHECK(ips_deque_destroy(&deque) == 0);
     CHECK(ips_tx_commit(segment) == 0);
@@ -491,6 +519,7 @@ one_deque(uint64_t maxlen)
     CHECK(ips_tx_begin(segment, IPS_FOREVER) >= 0);
     CHECK(ips_deque_length_locked(&deque, &length) == IPS_EGONE);
     ips_tx_abort(segment);
+    CHECK(!ips_deque_take_single(&deque, IPS_LEFT, &copy));
     CHECK(blocks() == before);
 }
 
