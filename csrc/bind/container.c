@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "bind/nested.h"
 #include "bind/options.h"
 #include "bind/region.h"
 #include "bind/segment.h"
@@ -243,6 +244,9 @@ ips_container_open(ips_container *self, const ips_container_where *where,
         return -1;
     }
     ips_gate_open(&self->gate);
+    if (is_given(where->segment) && ips_nested_is_holder(self->state, where->segment)) {
+        return ips_nested_open(self->state, where, maker, &self->home);
+    }
     return is_given(where->segment)
         ? ips_home_open_inside(self->state, where, maker, &self->home)
         : ips_home_open_alone(self->state, where, maker, &self->home);
@@ -362,12 +366,16 @@ ips_container_register(PyTypeObject *type, const char *abstract)
 }
 
 /* --- pickling: (folder, name or None, proof, generation), or in a segment
- * (keeper, key, None, generation) */
+ * (keeper, key, None, generation); in another container (place, name or None,
+ * proof, generation, type, root), with the place of that one's file or segment */
 
 PyObject *
 ips_home_pickled(ips_state *state, const ips_home *home)
 {
     unsigned long long generation = home->generation;
+    if (home->nested) {
+        return ips_nested_pickled(state, home);
+    }
     if (home->keeper != NULL) {
         return Py_BuildValue("(OsOK)", home->keeper, home->name, Py_None, generation);
     }
@@ -391,8 +399,8 @@ ips_container_reduce(PyObject *object, PyObject *unused)
 }
 
 /* The segment of its own, held once more; fills in the name. */
-static ips_segment *
-restore_file(ips_state *state, PyObject *folder, PyObject *name, PyObject *proof, ips_home *home)
+ips_segment *
+ips_home_file(ips_state *state, PyObject *folder, PyObject *name, PyObject *proof, ips_home *home)
 {
     ips_unpickled pickle;
     ips_segment *segment = NULL;
@@ -437,6 +445,9 @@ ips_home_restore(ips_state *state, PyObject *args, uint32_t type, bool stable, i
 {
     PyObject *place, *name, *proof;
     unsigned long long generation;
+    if (PyTuple_Check(args) && PyTuple_GET_SIZE(args) == IPS_NESTED_PICKLED) {
+        return ips_nested_restore(state, args, type, home);
+    }
     if (!PyArg_ParseTuple(args, "OOOK:_restore", &place, &name, &proof, &generation)) {
         return -1;
     }
@@ -444,7 +455,7 @@ ips_home_restore(ips_state *state, PyObject *args, uint32_t type, bool stable, i
     const bool inside = !PyUnicode_Check(place);
     opening job = {.maker = &maker, .mode = IPS_OPEN_OR_CREATE,
         .segment = inside ? restore_keeper(state, place, name, home)
-                          : restore_file(state, place, name, proof, home)};
+                          : ips_home_file(state, place, name, proof, home)};
     job.key = inside ? home->name : ips_type_name(type);
     if (job.segment == NULL || adopt(state, &job, home) < 0) {
         return -1;

@@ -33,6 +33,7 @@ typedef struct {
     uint32_t type;          /* enum ips_type */
     uint64_t generation;
     char name[IPS_NAME_MAX + 1]; /* its key in the keeper, or its own; "" unnamed */
+    bool nested;            /* it stands in another container, and has no name */
 } ips_home;
 
 typedef struct {
@@ -74,6 +75,9 @@ int ips_home_open_alone(ips_state *state, const ips_container_where *where,
     const ips_container_maker *maker, ips_home *home);
 /* What a pickle names: find it again, or ObjectGone. */
 int ips_home_restore(ips_state *state, PyObject *args, uint32_t type, bool stable, ips_home *home);
+/* The file of its own that a pickle names, held once more; its name in home. */
+ips_segment *ips_home_file(ips_state *state, PyObject *folder, PyObject *name, PyObject *proof,
+    ips_home *home);
 /* For __reduce__: arguments of _restore, new reference, or NULL. */
 PyObject *ips_home_pickled(ips_state *state, const ips_home *home);
 /* Empty again. */

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "bind/nested.h"
 #include "bind/shared.h"
 #include "os/clock.h"
 #include "segment/region.h"
@@ -86,7 +87,7 @@ run_once(const ips_container *self, ips_act act, void *context, size_t weight)
     return status;
 }
 
-/* The segment is full: free what clear() left, each part in a transaction of
+/* The segment is full: free what containers that are gone and clear() left, each part in a transaction of
  * its own (inside one that is open, the memory would come back too late). */
 static int
 make_room(const ips_container *self)
@@ -94,10 +95,10 @@ make_room(const ips_container *self)
     if (ips_tx_is_mine(self->home.segment)) {
         return IPS_ESEGFULL;
     }
-    int more;
-    do {
+    int more = ips_nested_make_room(self->home.segment);
+    for (more = more < 0 || self->reap == NULL ? more : 1; more == 1;) {
         more = run_once(self, self->reap, self->handle, 0);
-    } while (more == 1);
+    }
     return more;
 }
 
@@ -141,6 +142,15 @@ ips_container_read(const ips_container *self, ips_act look, ips_act act, void *c
     return status < 0 ? -1 : status;
 }
 
+/* Unless another thread has closed the object meanwhile. */
+static inline void
+settle(const ips_container *self)
+{
+    if (self->home.segment != NULL) {
+        ips_nested_settle(self->home.segment);
+    }
+}
+
 int
 ips_container_run(const ips_container *self, ips_act act, void *context, size_t weight)
 {
@@ -149,9 +159,10 @@ ips_container_run(const ips_container *self, ips_act act, void *context, size_t 
     }
     int status = run_once(self, act, context, weight);
     if (__builtin_expect(status >= 0, 1)) {
+        settle(self);
         return status;
     }
-    if (status == IPS_ESEGFULL && self->reap != NULL) {
+    if (status == IPS_ESEGFULL) {
         ips_note full = *ips_last_note();
         status = make_room(self);
         status = status == 0 ? run_once(self, act, context, weight)
@@ -159,6 +170,8 @@ ips_container_run(const ips_container *self, ips_act act, void *context, size_t 
     }
     if (status < 0 && PyErr_Occurred() == NULL) {
         (void)ips_raise(self->state, status);
+    } else if (status >= 0) {
+        settle(self);
     }
     return status < 0 ? -1 : status;
 }

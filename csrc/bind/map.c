@@ -6,6 +6,7 @@
 #include <structmember.h> /* after Python.h, which it leaves out */
 
 #include "bind/key.h"
+#include "bind/nested.h"
 #include "bind/value.h"
 #include "os/clock.h"
 
@@ -100,7 +101,7 @@ value_of(const ips_encoded *encoded)
 static PyObject *
 decode(ips_map_object *self, ips_value_copy *copy)
 {
-    PyObject *value = ips_value_decode(self->base.state, copy->kind, copy->bytes, copy->size);
+    PyObject *value = ips_nested_decode(&self->base, copy->kind, copy->bytes, copy->size);
     ips_value_copy_clear(copy);
     return value;
 }
@@ -134,21 +135,37 @@ look_up(ips_map_object *self, PyObject *key, ips_value_copy *copy)
     return status;
 }
 
-PyObject *
-ips_map_object_get(PyObject *object, PyObject *key)
+/* A new reference, or NULL: with no exception where the key is not there. */
+static PyObject *
+find(PyObject *object, void *key)
 {
     ips_map_object *self = (ips_map_object *)object;
     ips_value_copy copy;
     ips_value_copy_init(&copy);
     int status = look_up(self, key, &copy);
-    if (status == IPS_MAP_PRESENT) {
-        return decode(self, &copy);
+    if (status != IPS_MAP_PRESENT) {
+        ips_value_copy_clear(&copy);
+        return NULL;
     }
-    ips_value_copy_clear(&copy);
-    if (status == IPS_MAP_ABSENT) {
+    const bool unsure = ips_nested_needs_lock(&self->base, copy.kind);
+    PyObject *value = decode(self, &copy);
+    if (value == NULL && unsure &&
+        PyErr_ExceptionMatches(self->base.state->errors[IPS_ORDINAL_GONE])) {
+        /* The container went between the two looks. */
+        PyErr_Clear();
+        value = ips_nested_locked(object, find, key);
+    }
+    return value;
+}
+
+PyObject *
+ips_map_object_get(PyObject *object, PyObject *key)
+{
+    PyObject *value = find(object, key);
+    if (value == NULL && PyErr_Occurred() == NULL) {
         PyErr_SetObject(PyExc_KeyError, key);
     }
-    return NULL;
+    return value;
 }
 
 static int
@@ -171,26 +188,20 @@ one_or_two(const char *name, Py_ssize_t count, Py_ssize_t least)
 }
 
 PyDoc_STRVAR(get_doc, "get($self, key, default=None, /)\n--\n\n"
-    "A copy of the value of the key, or the default where the key is not there.");
+    "A copy of the value of the key (a handle, where it is a container that stands in\n"
+    "the map), or the default where the key is not there.");
 
 static PyObject *
 map_get(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
-    ips_map_object *self = (ips_map_object *)object;
     if (one_or_two("get", count, 1) < 0) {
         return NULL;
     }
-    ips_value_copy copy;
-    ips_value_copy_init(&copy);
-    int status = look_up(self, args[0], &copy);
-    if (status == IPS_MAP_PRESENT) {
-        return decode(self, &copy);
+    PyObject *value = find(object, args[0]);
+    if (value == NULL && PyErr_Occurred() == NULL) {
+        value = Py_NewRef(count == 2 ? args[1] : Py_None);
     }
-    ips_value_copy_clear(&copy);
-    if (status < 0) {
-        return NULL;
-    }
-    return Py_NewRef(count == 2 ? args[1] : Py_None);
+    return value;
 }
 
 static Py_ssize_t
@@ -227,7 +238,8 @@ change(ips_map_object *self, PyObject *key, PyObject *value, ips_act act, ips_va
     if (value == NULL) {
         operation job = {.map = &self->map, .key = &encoding.key, .copy = copy};
         status = ips_container_run(&self->base, act, &job, 0);
-    } else if (ips_value_encode(self->base.state, value, 0, &encoded) == 0) {
+    } else if (ips_nested_refuse(self->base.state, value) == 0 &&
+               ips_value_encode(self->base.state, value, 0, &encoded) == 0) {
         ips_value plain = value_of(&encoded);
         operation job = {.map = &self->map, .key = &encoding.key, .value = &plain, .copy = copy};
         /* Encoding may have run Python code that closed the map. */
@@ -239,10 +251,28 @@ change(ips_map_object *self, PyObject *key, PyObject *value, ips_act act, ips_va
     return status;
 }
 
+/* Does a container that stands in the map replace itself, as in m[key] += x?  -1
+ * with an exception set. */
+static int
+is_there(ips_map_object *self, PyObject *key, PyObject *value)
+{
+    ips_value_copy copy;
+    ips_value_copy_init(&copy);
+    int status = look_up(self, key, &copy);
+    const bool same = status == IPS_MAP_PRESENT &&
+        ips_nested_is_same(&self->base, value, copy.kind, copy.bytes, copy.size);
+    ips_value_copy_clear(&copy);
+    return status < 0 ? -1 : same;
+}
+
 int
 ips_map_object_set(PyObject *object, PyObject *key, PyObject *value)
 {
     ips_map_object *self = (ips_map_object *)object;
+    if (value != NULL && ips_nested_is_handle(self->base.state, value)) {
+        int there = is_there(self, key, value);
+        return there < 0 ? -1 : there ? 0 : ips_nested_refuse(self->base.state, value);
+    }
     if (value != NULL) {
         return change(self, key, value, act_set, NULL) < 0 ? -1 : 0;
     }
@@ -273,29 +303,39 @@ PyDoc_STRVAR(setdefault_doc, "setdefault($self, key, default=None, /)\n--\n\n"
 static PyObject *
 map_setdefault(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
-    ips_map_object *self = (ips_map_object *)object;
     if (one_or_two("setdefault", count, 1) < 0) {
         return NULL;
     }
     PyObject *value = count == 2 ? args[1] : Py_None;
-    ips_value_copy copy;
-    ips_value_copy_init(&copy);
-    int status = look_up(self, args[0], &copy);
-    if (status == IPS_MAP_ABSENT) {
-        status = change(self, args[0], value, act_insert, &copy);
-        if (status == IPS_MAP_ABSENT) {
-            return Py_NewRef(value);
+    PyObject *found = find(object, args[0]);
+    while (found == NULL && PyErr_Occurred() == NULL) {
+        int status = change((ips_map_object *)object, args[0], value, act_insert, NULL);
+        if (status < 0 || status == IPS_MAP_ABSENT) {
+            return status < 0 ? NULL : Py_NewRef(value);
         }
+        found = find(object, args[0]); /* another has inserted it, and may delete it again */
     }
-    if (status == IPS_MAP_PRESENT) {
-        return decode(self, &copy);
-    }
-    ips_value_copy_clear(&copy);
-    return NULL;
+    return found;
 }
 
 PyDoc_STRVAR(pop_doc, "pop($self, key, default=<unrepresentable>, /)\n--\n\n"
-    "Remove the key and give its value; the default, else KeyError, where it is not there.");
+    "Remove the key and give its value; the default, else KeyError, where it is not there.\n"
+    "A container that stands in the map goes, and what copy() gives of it is returned.");
+
+/* Inside a transaction, the value of which may be a container; NULL with no
+ * exception where the key is not there. */
+static PyObject *
+pop_nested(PyObject *object, void *key)
+{
+    ips_map_object *self = (ips_map_object *)object;
+    PyObject *value = find(object, key);
+    PyObject *copy = value == NULL ? NULL : ips_nested_copy(self->base.state, value);
+    Py_XDECREF(value);
+    if (copy != NULL && change(self, key, NULL, act_delete, NULL) < 0) {
+        Py_CLEAR(copy);
+    }
+    return copy;
+}
 
 static PyObject *
 map_pop(PyObject *object, PyObject *const *args, Py_ssize_t count)
@@ -311,8 +351,10 @@ map_pop(PyObject *object, PyObject *const *args, Py_ssize_t count)
         return decode(self, &copy);
     }
     ips_value_copy_clear(&copy);
-    if (status < 0) {
-        return NULL;
+    PyObject *value = status == IPS_MAP_NESTED ? ips_nested_locked(object, pop_nested, args[0])
+                                               : NULL;
+    if (value != NULL || status < 0 || PyErr_Occurred() != NULL) {
+        return value;
     }
     if (count == 2) {
         return Py_NewRef(args[1]);
@@ -324,8 +366,27 @@ map_pop(PyObject *object, PyObject *const *args, Py_ssize_t count)
 PyDoc_STRVAR(popitem_doc, "popitem($self, /)\n--\n\n"
     "Remove the youngest item and give (key, value); KeyError where the map is empty.");
 
+static PyObject *pop_item(PyObject *object, void *unused);
+
+/* What was popped, or is to be popped in a transaction. */
 static PyObject *
-map_popitem(PyObject *object, PyObject *unused)
+popped_item(PyObject *object, int status, const ips_value_copy *key, ips_value_copy *value)
+{
+    ips_map_object *self = (ips_map_object *)object;
+    if (status == IPS_MAP_NESTED && !ips_tx_is_mine(self->base.home.segment)) {
+        return ips_nested_locked(object, pop_item, NULL);
+    }
+    PyObject *first = ips_key_decode(self->base.state, key->bytes, key->size);
+    PyObject *second = first == NULL ? NULL
+        : status == IPS_MAP_NESTED ? pop_nested(object, first) : decode(self, value);
+    PyObject *result = second == NULL ? NULL : PyTuple_Pack(2, first, second);
+    Py_XDECREF(first);
+    Py_XDECREF(second);
+    return result;
+}
+
+static PyObject *
+pop_item(PyObject *object, void *unused)
 {
     (void)unused;
     ips_map_object *self = (ips_map_object *)object;
@@ -341,21 +402,37 @@ map_popitem(PyObject *object, PyObject *unused)
     if (status == IPS_MAP_ABSENT) {
         PyErr_SetString(PyExc_KeyError, "popitem(): the map is empty");
     } else if (status >= 0) {
-        PyObject *first = ips_key_decode(self->base.state, key.bytes, key.size);
-        PyObject *second = first == NULL ? NULL : decode(self, &value);
-        result = second == NULL ? NULL : PyTuple_Pack(2, first, second);
-        Py_XDECREF(first);
-        Py_XDECREF(second);
+        result = popped_item(object, status, &key, &value);
     }
     ips_value_copy_clear(&key);
     ips_value_copy_clear(&value);
     return result;
 }
 
+static PyObject *
+map_popitem(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    return pop_item(object, NULL);
+}
+
 PyDoc_STRVAR(compare_and_set_doc, "compare_and_set($self, key, expected, desired, /)\n--\n\n"
     "Replace the value of the key if it is the expected one; True if it was.\n\n"
     "Values are compared by their encoding, which tells 1 from 1.0 and goes by\n"
     "the order of a dict's keys.");
+
+/* As it is stored; a handle is the container in the map that it is of. */
+static int
+encode_expected(const ips_map_object *self, PyObject *expected, ips_encoded *out)
+{
+    if (!ips_nested_is_handle(self->base.state, expected)) {
+        return ips_value_encode(self->base.state, expected, 0, out);
+    }
+    *out = (ips_encoded){.bytes = out->room, .size = sizeof(ips_reference),
+        .kind = IPS_VALUE_REFERENCE};
+    ips_nested_reference(&self->base, expected, out->room);
+    return 0;
+}
 
 static PyObject *
 map_compare_and_set(PyObject *object, PyObject *const *args, Py_ssize_t count)
@@ -371,8 +448,9 @@ map_compare_and_set(PyObject *object, PyObject *const *args, Py_ssize_t count)
         return NULL;
     }
     int status = -1;
-    if (ips_value_encode(state, args[1], 0, &expected) == 0) {
-        if (ips_value_encode(state, args[2], 0, &desired) == 0) {
+    if (encode_expected(self, args[1], &expected) == 0) {
+        if (ips_nested_refuse(state, args[2]) == 0 &&
+            ips_value_encode(state, args[2], 0, &desired) == 0) {
             ips_value old = value_of(&expected);
             ips_value new = value_of(&desired);
             operation job = {.map = &self->map, .key = &key.key, .expected = &old, .value = &new};
@@ -406,6 +484,7 @@ static PyMethodDef map_methods[] = {
     {"compare_and_set", (PyCFunction)(void (*)(void))map_compare_and_set, METH_FASTCALL,
         compare_and_set_doc},
     IPS_MAP_EDIT_METHODS,
+    IPS_NESTED_METHODS,
     IPS_MAP_WHOLE_METHODS,
     IPS_CONTAINER_METHODS(ips_map_object_restore),
     {NULL, NULL, 0, NULL},

@@ -2,6 +2,7 @@
 /* ipcsys.SharedMap: reading and changing a value in one step. */
 #include "bind/key.h"
 #include "bind/map.h"
+#include "bind/nested.h"
 #include "bind/value.h"
 #include "codec/msgpack.h"
 
@@ -58,36 +59,20 @@ act_add(void *context)
     return status < 0 ? status : 0;
 }
 
+typedef struct {
+    PyObject *key, *amount;
+} sum_of;
+
 /* In a transaction, with Python's own +. */
 static PyObject *
-add_in_python(PyObject *object, PyObject *key, PyObject *amount)
+add_in_python(PyObject *object, void *context)
 {
-    ips_state *state = ((ips_map_object *)object)->base.state;
-    PyObject *transaction = ips_transaction_new(state, object, Py_None);
-    PyObject *entered = transaction == NULL ? NULL
-        : PyObject_CallMethod(transaction, "__enter__", NULL);
-    if (entered == NULL) {
-        Py_XDECREF(transaction);
-        return NULL;
-    }
-    Py_DECREF(entered);
-    PyObject *old = ips_map_object_get(object, key);
-    PyObject *sum = old == NULL ? NULL : PyNumber_Add(old, amount);
+    const sum_of *job = context;
+    PyObject *old = ips_map_object_get(object, job->key);
+    PyObject *sum = old == NULL ? NULL : PyNumber_Add(old, job->amount);
     Py_XDECREF(old);
-    if (sum != NULL && ips_map_object_set(object, key, sum) < 0) {
+    if (sum != NULL && ips_map_object_set(object, job->key, sum) < 0) {
         Py_CLEAR(sum);
-    }
-    PyObject *kind, *error, *trace;
-    PyErr_Fetch(&kind, &error, &trace);
-    PyObject *left = PyObject_CallMethod(transaction, "__exit__", "OOO",
-        kind == NULL ? Py_None : kind, Py_None, Py_None);
-    if (left == NULL) {
-        Py_CLEAR(sum);
-    }
-    Py_XDECREF(left);
-    Py_DECREF(transaction);
-    if (kind != NULL) {
-        PyErr_Restore(kind, error, trace);
     }
     return sum;
 }
@@ -125,7 +110,8 @@ ips_map_object_increment(PyObject *object, PyObject *const *args, Py_ssize_t cou
         return status < 0 ? NULL : PyLong_FromLongLong(job.sum);
     }
     PyObject *one = count == 2 ? Py_NewRef(args[1]) : PyLong_FromLong(1);
-    PyObject *sum = one == NULL ? NULL : add_in_python(object, args[0], one);
+    PyObject *sum = one == NULL ? NULL
+        : ips_nested_locked(object, add_in_python, &(sum_of){args[0], one});
     Py_XDECREF(one);
     return sum;
 }
@@ -178,6 +164,7 @@ typedef struct {
     Py_ssize_t count;
     bool *found;
     ips_snapshot values; /* of those found, in order */
+    bool nested;         /* there are containers among them */
 } gathering;
 
 static int
@@ -192,6 +179,7 @@ act_gather(void *context)
         int status = ips_map_get_locked(job->map, &job->keys[i].key, &copy);
         job->found[i] = status == IPS_MAP_PRESENT;
         if (job->found[i]) {
+            job->nested = job->nested || copy.kind == IPS_VALUE_REFERENCE;
             status = ips_snapshot_put(&job->values, copy.bytes, copy.size, copy.kind);
         }
         ips_value_copy_clear(&copy);
@@ -203,7 +191,7 @@ act_gather(void *context)
 }
 
 static PyObject *
-gathered(ips_state *state, const gathering *job, PyObject *keys)
+gathered(const ips_map_object *self, const gathering *job, PyObject *keys)
 {
     PyObject *dict = PyDict_New();
     size_t at = 0;
@@ -212,7 +200,7 @@ gathered(ips_state *state, const gathering *job, PyObject *keys)
         if (!job->found[i] || !ips_snapshot_next(&job->values, &at, &value)) {
             continue;
         }
-        PyObject *object = ips_value_decode(state, value.kind, value.bytes, value.size);
+        PyObject *object = ips_nested_decode(&self->base, value.kind, value.bytes, value.size);
         if (object == NULL || PyDict_SetItem(dict, PySequence_Fast_GET_ITEM(keys, i), object) < 0) {
             Py_CLEAR(dict);
         }
@@ -223,8 +211,9 @@ gathered(ips_state *state, const gathering *job, PyObject *keys)
 
 /* `keys` is a list or tuple of our own. */
 static PyObject *
-gather(ips_map_object *self, PyObject *keys)
+gather(PyObject *object, void *keys)
 {
+    ips_map_object *self = (ips_map_object *)object;
     const Py_ssize_t count = PySequence_Fast_GET_SIZE(keys);
     gathering job = {.map = &self->map, .keys = PyMem_New(ips_key_encoding, count + 1),
         .found = PyMem_New(bool, count + 1)};
@@ -239,7 +228,8 @@ gather(ips_map_object *self, PyObject *keys)
     }
     if (status == 0 && ips_container_check(&self->base) == 0 &&
         ips_container_run(&self->base, act_gather, &job, 0) >= 0) {
-        dict = gathered(self->base.state, &job, keys);
+        dict = job.nested && !ips_tx_is_mine(self->base.home.segment)
+            ? ips_nested_locked(object, gather, keys) : gathered(self, &job, keys);
     }
     for (Py_ssize_t i = 0; i < job.count; i++) {
         ips_key_encoding_clear(&job.keys[i]);
@@ -258,7 +248,7 @@ ips_map_object_get_many(PyObject *object, PyObject *keys)
         return NULL;
     }
     PyObject *row = PySequence_Tuple(keys);
-    PyObject *dict = row == NULL ? NULL : gather(self, row);
+    PyObject *dict = row == NULL ? NULL : gather(object, row);
     Py_XDECREF(row);
     return dict;
 }

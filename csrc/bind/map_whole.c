@@ -3,6 +3,7 @@
 #include "bind/map.h"
 
 #include "bind/key.h"
+#include "bind/nested.h"
 #include "bind/value.h"
 
 #include <string.h>
@@ -17,7 +18,8 @@ add_record(ips_state *state, PyObject *key, PyObject *value, ips_snapshot *recor
     if (ips_key_encode(state, key, &encoding) < 0) {
         return -1;
     }
-    int status = ips_value_encode(state, value, 0, &encoded);
+    int status = ips_nested_refuse(state, value);
+    status = status < 0 ? status : ips_value_encode(state, value, 0, &encoded);
     if (status == 0) {
         const ips_key *k = &encoding.key;
         status = ips_snapshot_put(records, k->bytes, k->size, 0);
@@ -283,55 +285,112 @@ take_snapshot(ips_map_object *self, unsigned what, ips_snapshot *out)
     return 0;
 }
 
-/* The next record as an object; keys are always MessagePack. */
 static PyObject *
-next_object(ips_state *state, const ips_snapshot *snapshot, size_t *at, bool is_key)
+ended_early(const ips_map_object *self)
 {
-    ips_value value = {NULL, 0, 0};
+    return ips_raise_text(self->base.state, IPS_ECORRUPT, "a snapshot of a SharedMap ends early");
+}
+
+/* The next record as a key; keys are always MessagePack. */
+static PyObject *
+next_key(const ips_map_object *self, const ips_snapshot *snapshot, size_t *at)
+{
+    ips_value value;
+    return !ips_snapshot_next(snapshot, at, &value) ? ended_early(self)
+        : ips_key_decode(self->base.state, value.bytes, value.size);
+}
+
+/* The next record as a value; a container as a handle, or as a plain copy. */
+static PyObject *
+next_value(const ips_map_object *self, const ips_snapshot *snapshot, size_t *at, bool plain)
+{
+    ips_value value;
     if (!ips_snapshot_next(snapshot, at, &value)) {
-        return ips_raise_text(state, IPS_ECORRUPT, "a snapshot of a SharedMap ends early");
+        return ended_early(self);
     }
-    return is_key ? ips_key_decode(state, value.bytes, value.size)
-                  : ips_value_decode(state, value.kind, value.bytes, value.size);
+    return plain ? ips_nested_plain(&self->base, value.kind, value.bytes, value.size)
+                 : ips_nested_decode(&self->base, value.kind, value.bytes, value.size);
 }
 
 static PyObject *
-next_item(ips_state *state, const ips_snapshot *snapshot, size_t *at)
+next_item(const ips_map_object *self, const ips_snapshot *snapshot, size_t *at)
 {
-    PyObject *key = next_object(state, snapshot, at, true);
-    PyObject *value = key == NULL ? NULL : next_object(state, snapshot, at, false);
+    PyObject *key = next_key(self, snapshot, at);
+    PyObject *value = key == NULL ? NULL : next_value(self, snapshot, at, false);
     PyObject *pair = value == NULL ? NULL : PyTuple_Pack(2, key, value);
     Py_XDECREF(key);
     Py_XDECREF(value);
     return pair;
 }
 
-static PyObject *
-list_of(ips_map_object *self, unsigned what)
+/* Containers among the values, which live for sure in a transaction only? */
+static bool
+is_unsure(const ips_map_object *self, const ips_snapshot *snapshot)
 {
-    ips_snapshot snapshot;
-    if (take_snapshot(self, what, &snapshot) < 0) {
-        return NULL;
+    size_t at = 0;
+    ips_value value;
+    while (ips_snapshot_next(snapshot, &at, &value)) {
+        if (ips_nested_needs_lock(&self->base, value.kind)) {
+            return true;
+        }
     }
-    Py_ssize_t count = (Py_ssize_t)(snapshot.records / (what == IPS_MAP_ITEMS ? 2 : 1));
+    return false;
+}
+
+static PyObject *
+decode_list(const ips_map_object *self, unsigned what, const ips_snapshot *snapshot)
+{
+    Py_ssize_t count = (Py_ssize_t)(snapshot->records / (what == IPS_MAP_ITEMS ? 2 : 1));
     PyObject *list = PyList_New(count);
     size_t at = 0;
     for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
-        PyObject *item = what == IPS_MAP_ITEMS
-            ? next_item(self->base.state, &snapshot, &at)
-            : next_object(self->base.state, &snapshot, &at, what == IPS_MAP_KEYS);
+        PyObject *item = what == IPS_MAP_ITEMS ? next_item(self, snapshot, &at)
+            : what == IPS_MAP_KEYS ? next_key(self, snapshot, &at)
+                                   : next_value(self, snapshot, &at, false);
         if (item == NULL) {
             Py_CLEAR(list);
         } else {
             PyList_SET_ITEM(list, i, item);
         }
     }
+    return list;
+}
+
+/* `what` is one of IPS_MAP_KEYS and so on, by its address. */
+static PyObject *
+list_of(PyObject *object, void *what)
+{
+    ips_map_object *self = (ips_map_object *)object;
+    const unsigned wanted = *(const unsigned *)what;
+    ips_snapshot snapshot;
+    if (take_snapshot(self, wanted, &snapshot) < 0) {
+        return NULL;
+    }
+    PyObject *list = (wanted & IPS_MAP_VALUES) != 0 && is_unsure(self, &snapshot)
+        ? ips_nested_locked(object, list_of, what) : decode_list(self, wanted, &snapshot);
     ips_snapshot_clear(&snapshot);
     return list;
 }
 
-PyObject *
-ips_map_object_copy(PyObject *object, PyObject *unused)
+static PyObject *
+decode_dict(const ips_map_object *self, const ips_snapshot *snapshot, bool plain)
+{
+    PyObject *dict = PyDict_New();
+    size_t at = 0;
+    for (uint64_t i = 0; dict != NULL && i < snapshot->records / 2; i++) {
+        PyObject *key = next_key(self, snapshot, &at);
+        PyObject *value = key == NULL ? NULL : next_value(self, snapshot, &at, plain);
+        if (value == NULL || PyDict_SetItem(dict, key, value) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
+static PyObject *
+plain_dict(PyObject *object, void *unused)
 {
     (void)unused;
     ips_map_object *self = (ips_map_object *)object;
@@ -339,19 +398,17 @@ ips_map_object_copy(PyObject *object, PyObject *unused)
     if (take_snapshot(self, IPS_MAP_ITEMS, &snapshot) < 0) {
         return NULL;
     }
-    PyObject *dict = PyDict_New();
-    size_t at = 0;
-    for (uint64_t i = 0; dict != NULL && i < snapshot.records / 2; i++) {
-        PyObject *key = next_object(self->base.state, &snapshot, &at, true);
-        PyObject *value = key == NULL ? NULL : next_object(self->base.state, &snapshot, &at, false);
-        if (value == NULL || PyDict_SetItem(dict, key, value) < 0) {
-            Py_CLEAR(dict);
-        }
-        Py_XDECREF(key);
-        Py_XDECREF(value);
-    }
+    PyObject *dict = is_unsure(self, &snapshot) ? ips_nested_locked(object, plain_dict, NULL)
+                                                : decode_dict(self, &snapshot, true);
     ips_snapshot_clear(&snapshot);
     return dict;
+}
+
+PyObject *
+ips_map_object_copy(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return plain_dict(self, NULL);
 }
 
 PyObject *
@@ -362,13 +419,13 @@ ips_map_object_snapshot(PyObject *self, PyObject *what)
         return PyErr_Occurred() != NULL
             ? NULL : PyErr_Format(PyExc_ValueError, "no such snapshot: %ld", which);
     }
-    return list_of((ips_map_object *)self, (unsigned)which);
+    return list_of(self, &(unsigned){(unsigned)which});
 }
 
 PyObject *
 ips_map_object_iter(PyObject *self)
 {
-    PyObject *keys = list_of((ips_map_object *)self, IPS_MAP_KEYS);
+    PyObject *keys = list_of(self, &(unsigned){IPS_MAP_KEYS});
     PyObject *iterator = keys == NULL ? NULL : PyObject_GetIter(keys);
     Py_XDECREF(keys);
     return iterator;
@@ -378,7 +435,7 @@ PyObject *
 ips_map_object_reversed(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    PyObject *keys = list_of((ips_map_object *)self, IPS_MAP_KEYS);
+    PyObject *keys = list_of(self, &(unsigned){IPS_MAP_KEYS});
     if (keys == NULL || PyList_Reverse(keys) < 0) {
         Py_XDECREF(keys);
         return NULL;
@@ -422,19 +479,36 @@ ips_map_object_items(PyObject *self, PyObject *unused)
     return view(self, "MapItems");
 }
 
+/* Containers in it say themselves what they are. */
+static PyObject *
+text_of(PyObject *object, void *unused)
+{
+    (void)unused;
+    ips_map_object *self = (ips_map_object *)object;
+    ips_snapshot snapshot;
+    if (take_snapshot(self, IPS_MAP_ITEMS, &snapshot) < 0) {
+        return NULL;
+    }
+    const bool unsure = is_unsure(self, &snapshot);
+    PyObject *dict = unsure ? NULL : decode_dict(self, &snapshot, false);
+    ips_snapshot_clear(&snapshot);
+    const char *type = strrchr(Py_TYPE(object)->tp_name, '.');
+    PyObject *text = unsure ? ips_nested_locked(object, text_of, NULL)
+        : dict == NULL ? NULL
+                       : PyUnicode_FromFormat("%s(%R)",
+                             type == NULL ? Py_TYPE(object)->tp_name : type + 1, dict);
+    Py_XDECREF(dict);
+    return text;
+}
+
 PyObject *
 ips_map_object_repr(PyObject *object)
 {
-    ips_map_object *self = (ips_map_object *)object;
-    const char *type = strrchr(Py_TYPE(object)->tp_name, '.');
-    type = type == NULL ? Py_TYPE(object)->tp_name : type + 1;
-    if (self->base.home.segment == NULL) {
-        return PyUnicode_FromFormat("<closed %s>", type);
+    if (((ips_map_object *)object)->base.home.segment != NULL) {
+        return text_of(object, NULL);
     }
-    PyObject *copy = ips_map_object_copy(object, NULL);
-    PyObject *text = copy == NULL ? NULL : PyUnicode_FromFormat("%s(%R)", type, copy);
-    Py_XDECREF(copy);
-    return text;
+    const char *type = strrchr(Py_TYPE(object)->tp_name, '.');
+    return PyUnicode_FromFormat("<closed %s>", type == NULL ? Py_TYPE(object)->tp_name : type + 1);
 }
 
 /* --- compared and joined */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The objects under a Segment's keys. */
 #include "bind/record.h"
+#include "bind/nested.h"
 #include "bind/region.h"
 #include "bind/segment.h"
 
@@ -206,6 +207,42 @@ ips_segment_find_or_construct(PyObject *self, PyObject *const *args, Py_ssize_t 
 {
     call it = {.args = args, .count = count, .keywords = keywords};
     return construct(self, &it, NULL);
+}
+
+/* In another container instead of a segment. */
+static PyObject *
+construct_nested(PyObject *self, const call *it, PyObject *create)
+{
+    ips_state *state = ips_state_of_type(Py_TYPE(self));
+    if (state == NULL || ips_container_check((ips_container *)self) < 0) {
+        return NULL;
+    }
+    if (it->count < 2) {
+        PyErr_SetString(PyExc_TypeError, "a type and a key are needed");
+        return NULL;
+    }
+    PyObject *class = it->args[0];
+    if (!ips_shared_is_class(state, class) || is_record_class(state, class)) {
+        return PyErr_Format(PyExc_TypeError, "%R cannot stand in a container; SharedMap, "
+                            "SharedVector and SharedDeque can", class);
+    }
+    call inner = {self, it->args[1], create, it->args + 2, it->count - 2, it->keywords};
+    return call_class(class, &inner);
+}
+
+PyObject *
+ips_nested_construct(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
+{
+    call it = {.args = args, .count = count, .keywords = keywords};
+    return construct_nested(self, &it, Py_True);
+}
+
+PyObject *
+ips_nested_find_or_construct(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                             PyObject *keywords)
+{
+    call it = {.args = args, .count = count, .keywords = keywords};
+    return construct_nested(self, &it, NULL);
 }
 
 /* --- find ---------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include "data/inset.h"
 #include "data/layouts.h"
 #include "data/map.h"
+#include "data/nest.h"
 #include "data/reach.h"
 #include "data/record.h"
 #include "data/types.h"
@@ -142,6 +143,10 @@ check_entry(ips_segment *segment, const ips_entry *entry, ips_shared_report repo
     if (entry->type == IPS_TYPE_ARRAY) {
         return ips_inset_check(segment, entry->offset, report, context);
     }
+    if (ips_nest_holds(segment, entry->type, entry->offset)) {
+        const ips_reference at = {entry->type, entry->offset, entry->generation};
+        return ips_nest_check(segment, &at, report, context);
+    }
     if (entry->type != IPS_TYPE_RECORD) {
         return 0;
     }
@@ -171,7 +176,9 @@ ips_shared_check(ips_segment *segment, int64_t deadline, ips_shared_report repor
         status = check_entry(segment, &entry, report, context);
         problems += status > 0;
     }
-    status = status == IPS_ENOENT ? ips_layouts_check(segment, report, context) : status;
+    status = status == IPS_ENOENT ? ips_nest_check_graves(segment, report, context) : status;
+    problems += status > 0 ? status : 0;
+    status = status >= 0 ? ips_layouts_check(segment, report, context) : status;
     if (status == 0 && problems == 0) {
         status = ips_leaks_check(segment, report, context);
     }

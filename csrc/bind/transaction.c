@@ -7,6 +7,7 @@
  * where there is no task.  Operations of containers carry no mark while they
  * run, as nothing of Python's runs inside them. */
 #include "bind/container.h"
+#include "bind/nested.h"
 #include "bind/shared.h"
 
 #include <stdio.h>
@@ -167,8 +168,12 @@ ips_segment_run(ips_state *state, ips_segment *segment, ips_segment_act act, voi
         status = ips_wait_without_gil(run_step, &job, deadline);
         if (status == IPS_ETIMEOUT) {
             (void)ips_transaction_timed_out(state, segment);
+        } else if (status >= 0) {
+            ips_nested_settle(segment);
         }
         ips_segment_close(segment);
+    } else if (status >= 0) {
+        ips_nested_settle(segment);
     }
     if (status < 0 && PyErr_Occurred() == NULL) {
         (void)ips_raise(state, status);
@@ -324,6 +329,9 @@ transaction_exit(PyObject *object, PyObject *const *args, Py_ssize_t count)
         ips_tx_abort(self->segment);
     } else {
         status = ips_tx_commit(self->segment);
+    }
+    if (status >= 0) {
+        ips_nested_settle(self->segment);
     }
     end(self);
     if (status < 0) {

@@ -506,3 +506,23 @@ ips_deque_destroy(const ips_deque *deque)
     }
     return status < 0 ? status : ips_tx_free(deque->segment, deque->offset);
 }
+
+int
+ips_deque_wither(const ips_deque *deque, unsigned budget)
+{
+    const ips_deque_shape now = ips_deque_shape_of(deque);
+    ips_ring ring;
+    int status = ips_deque_alive(deque);
+    if (status == 0 && now.ring != 0) {
+        if (!ips_deque_open_ring(deque, &now, &ring)) {
+            return ips_deque_corrupt(deque, "its ring is damaged");
+        }
+        status = bury(deque, &now);
+        if (status == 0) {
+            status = ips_deque_store_shape(deque, &(ips_deque_shape){0, 0, 0});
+        }
+    }
+    status = status < 0 ? status : ips_deque_reap(deque, budget);
+    return status != 0 || deque->type != IPS_TYPE_DEQUE
+        ? status : ips_stable_free(deque->segment, LOAD(deque->shm->events));
+}

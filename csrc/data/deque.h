@@ -12,7 +12,8 @@
  *   48   maxlen      8  IPS_UNBOUNDED or the limit, constant
  *   56   graves      8  rings that clear() left to be freed bit by bit
  *   64   events      8  stable cell of the event counts, constant; a vector: 0
- *   72   reserved   56
+ *   72   nest        8  data/nest.h
+ *   80   reserved   48
  *
  * Byte map of a ring's block:
  *
@@ -79,7 +80,8 @@ typedef struct {
     _Atomic uint64_t maxlen;
     _Atomic uint64_t graves;
     _Atomic uint64_t events;
-    uint64_t reserved[7];
+    _Atomic uint64_t nest;
+    uint64_t reserved[6];
 } ips_deque_shm;
 
 typedef struct {
@@ -92,6 +94,7 @@ _Static_assert(sizeof(ips_deque_ring_shm) == 32, "byte map above");
 _Static_assert(sizeof(ips_deque_shm) == 128, "byte map above");
 _Static_assert(offsetof(ips_deque_shm, maxlen) == 48, "byte map above");
 _Static_assert(offsetof(ips_deque_shm, events) == 64, "byte map above");
+_Static_assert(offsetof(ips_deque_shm, nest) == 72, "byte map above");
 _Static_assert(sizeof(ips_deque_events_shm) <= IPS_STABLE_SIZE, "they share a cell");
 
 /* Process-local handle; a plain value. */
@@ -177,6 +180,9 @@ IPS_MUST_CHECK int ips_deque_rotate(const ips_deque *deque, int64_t steps);
 IPS_MUST_CHECK int ips_deque_clear(const ips_deque *deque);
 /* Free at most `budget` values that clear() left.  1 where some remain, else 0. */
 IPS_MUST_CHECK int ips_deque_reap(const ips_deque *deque, unsigned budget);
+/* Of a deque that was retired: free at most `budget` values, and in the end all
+ * but the root.  1 where some remain, else 0. */
+IPS_MUST_CHECK int ips_deque_wither(const ips_deque *deque, unsigned budget);
 
 /* Invariants; one line per problem.  The number of problems, or an error. */
 IPS_MUST_CHECK int ips_deque_check(const ips_deque *deque,

@@ -12,7 +12,7 @@
  *   40   format      8  bytes of an item (bits 0-7), its code (8-15), constant
  *   48   events      8  of a SharedCell: stable cell of the event count,
  *                        constant; else 0
- *   56   reserved    8
+ *   56   nest         8  data/nest.h
  *
  * Byte map of the items' block:
  *
@@ -51,12 +51,13 @@ typedef struct {
     _Atomic uint64_t length;
     _Atomic uint64_t format;
     _Atomic uint64_t events;
-    uint64_t reserved;
+    _Atomic uint64_t nest;
 } ips_flat_shm;
 
 _Static_assert(sizeof(ips_flat_items_shm) == 16, "byte map above");
 _Static_assert(sizeof(ips_flat_shm) == 64, "byte map above");
 _Static_assert(offsetof(ips_flat_shm, format) == 40, "byte map above");
+_Static_assert(offsetof(ips_flat_shm, nest) == 56, "byte map above");
 
 /* Process-local handle; a plain value. */
 typedef struct {
@@ -89,6 +90,8 @@ IPS_MUST_CHECK int ips_flat_create(ips_segment *segment, uint32_t type, unsigned
     ips_offset *out);
 /* Frees everything and retires the root. */
 IPS_MUST_CHECK int ips_flat_destroy(const ips_flat *flat);
+/* Of one that was retired: free all but the root. */
+IPS_MUST_CHECK int ips_flat_wither(const ips_flat *flat);
 /* As their namesakes above, never IPS_ROW_BUSY. */
 IPS_MUST_CHECK int ips_flat_snapshot_locked(const ips_flat *flat, ips_span span,
     ips_snapshot *out);

@@ -95,15 +95,20 @@ ips_flat_destroy(const ips_flat *flat)
 {
     int status = ips_flat_alive(flat);
     if (status == 0) {
-        status = ips_tx_free(flat->segment, LOAD(flat->shm->items));
-    }
-    if (status == 0 && flat->changed != NULL) {
-        status = ips_stable_free(flat->segment, LOAD(flat->shm->events));
+        status = ips_flat_wither(flat);
     }
     if (status == 0) {
         status = ips_root_retire(flat->segment, flat->offset);
     }
     return status < 0 ? status : ips_tx_free(flat->segment, flat->offset);
+}
+
+int
+ips_flat_wither(const ips_flat *flat)
+{
+    int status = ips_tx_free(flat->segment, LOAD(flat->shm->items));
+    return status < 0 || flat->changed == NULL
+        ? status : ips_stable_free(flat->segment, LOAD(flat->shm->events));
 }
 
 int

@@ -6,6 +6,7 @@
 #include "base/atomics.h"
 #include "base/checked.h"
 #include "base/hash.h"
+#include "data/nest.h"
 #include "data/types.h"
 
 /* relaxed: a reader validates the version that guards the field (the map's
@@ -191,6 +192,32 @@ replace_inline(ips_segment *segment, const ips_item *item, const ips_value *valu
         sizeof image.head + ips_align_up(value->size, 8));
 }
 
+/* A container that is the item's value goes with it. */
+static int
+drop_value(ips_segment *segment, const ips_item *item)
+{
+    if (__builtin_expect(ips_value_word_kind(LOAD(item->shm->word)) != IPS_VALUE_REFERENCE, 1)) {
+        return 0;
+    }
+    ips_item_value value;
+    if (!ips_item_value_of(segment, item, &value)) {
+        return ips_fail(IPS_ECORRUPT, "the value of the item at offset %llu is damaged",
+            (unsigned long long)item->offset);
+    }
+    return ips_nest_drop(segment, value.bytes, value.size);
+}
+
+int
+ips_item_disown(ips_segment *segment, const ips_item *item)
+{
+    if (ips_value_word_kind(LOAD(item->shm->word)) != IPS_VALUE_REFERENCE) {
+        return 0;
+    }
+    int status = drop_value(segment, item);
+    return status < 0 ? status
+        : ips_tx_store(segment, item->offset + offsetof(ips_item_shm, word), 0);
+}
+
 int
 ips_item_replace(ips_segment *segment, const ips_item *item, const ips_value *value,
     uint64_t revision, ips_offset version)
@@ -204,6 +231,9 @@ ips_item_replace(ips_segment *segment, const ips_item *item, const ips_value *va
     int status = fits ? 0 : value_block(segment, value, &block);
     if (status == 0) { /* not before there is memory: readers would wait for it */
         status = ips_tx_touch(segment, version);
+    }
+    if (status == 0) {
+        status = drop_value(segment, item);
     }
     if (status < 0) {
         return status;
@@ -226,11 +256,9 @@ int
 ips_item_free(ips_segment *segment, const ips_item *item)
 {
     ips_offset block = LOAD(item->shm->value);
-    if (block != 0) {
-        int status = ips_tx_free(segment, block);
-        if (status < 0) {
-            return status;
-        }
+    int status = drop_value(segment, item);
+    if (status == 0 && block != 0) {
+        status = ips_tx_free(segment, block);
     }
-    return ips_tx_free(segment, item->offset);
+    return status < 0 ? status : ips_tx_free(segment, item->offset);
 }

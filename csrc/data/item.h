@@ -97,7 +97,10 @@ IPS_MUST_CHECK int ips_item_create(ips_segment *segment, const ips_key *key,
  * Raises the version at `version` once it has all the memory that it needs. */
 IPS_MUST_CHECK int ips_item_replace(ips_segment *segment, const ips_item *item,
     const ips_value *value, uint64_t revision, ips_offset version);
-/* Free the item and its value's block at commit. */
+/* A container that is the value goes (data/nest.h); the item, which nobody finds
+ * any more, has an empty one from then on. */
+IPS_MUST_CHECK int ips_item_disown(ips_segment *segment, const ips_item *item);
+/* Free the item, its value's block and a container that is its value, at commit. */
 IPS_MUST_CHECK int ips_item_free(ips_segment *segment, const ips_item *item);
 
 #endif

@@ -15,40 +15,11 @@
 
 #define REAPED_PER_INSERT 2
 
-/* What a transaction changes of the root, in the root's order. */
-typedef struct {
-    uint64_t table, used, length, first, last, revision;
-} shape;
-
-_Static_assert(sizeof(shape) == offsetof(ips_map_shm, graves) - offsetof(ips_map_shm, table),
-    "written to the root in one piece");
-
-static shape
-shape_of(const ips_map *map)
-{
-    const ips_map_shm *shm = map->shm;
-    return (shape){LOAD(shm->table), LOAD(shm->used), LOAD(shm->length),
-        LOAD(shm->first), LOAD(shm->last), LOAD(shm->revision)};
-}
-
-static int
-store_shape(const ips_map *map, const shape *now)
-{
-    return ips_tx_write(map->segment, map->offset + offsetof(ips_map_shm, table), now,
-        sizeof *now);
-}
-
-static int
-alive(const ips_map *map)
-{
-    return ips_root_lives(&map->shm->root, map->generation) ? 0 : ips_root_gone(IPS_TYPE_MAP);
-}
-
 /* Where the key is or would go: IPS_PLACE_FOUND, IPS_PLACE_MISSING or an error. */
 static int
 locate_locked(const ips_map *map, const ips_key *key, ips_place *out)
 {
-    int status = alive(map);
+    int status = ips_map_alive(map);
     if (status < 0) {
         return status;
     }
@@ -82,7 +53,7 @@ int
 ips_map_length_locked(const ips_map *map, uint64_t *out)
 {
     *out = LOAD(map->shm->length);
-    int status = alive(map);
+    int status = ips_map_alive(map);
     return status == 0 && !ips_count_possible(map->segment, *out)
         ? ips_map_damaged(map, "its length cannot be") : status;
 }
@@ -90,7 +61,7 @@ ips_map_length_locked(const ips_map *map, uint64_t *out)
 int
 ips_map_snapshot_locked(const ips_map *map, unsigned what, ips_snapshot *out)
 {
-    int status = alive(map);
+    int status = ips_map_alive(map);
     if (status < 0) {
         return status;
     }
@@ -108,21 +79,11 @@ touch(const ips_map *map, uint64_t hash)
     return status < 0 ? status : ips_tx_touch(map->segment, ips_map_stripe(map, hash));
 }
 
-static int
-touch_all(const ips_map *map)
-{
-    int status = ips_tx_touch(map->segment, map->offset);
-    for (unsigned i = 0; status == 0 && i < IPS_MAP_STRIPES; i++) {
-        status = ips_tx_touch(map->segment, ips_map_stripe(map, (uint64_t)i << 60));
-    }
-    return status;
-}
-
 /* One or more changes in one transaction.  The root is written when they are
  * done, and what they have made themselves needs no journal: the table once it
  * was rebuilt, the last item once it is new. */
 typedef struct {
-    shape now;         /* of the root, from its first words to revision */
+    ips_map_shape now;         /* of the root, from its first words to revision */
     uint64_t expected; /* insertions to come, this one included */
     bool reshaped;     /* more than the revision has changed */
     bool table_is_fresh;
@@ -132,7 +93,7 @@ typedef struct {
 static batch
 begin_batch(const ips_map *map, uint64_t expected)
 {
-    return (batch){.now = shape_of(map), .expected = expected};
+    return (batch){.now = ips_map_shape_of(map), .expected = expected};
 }
 
 static int
@@ -142,7 +103,7 @@ finish_batch(const ips_map *map, const batch *many)
         return ips_tx_store(map->segment, map->offset + offsetof(ips_map_shm, revision),
             many->now.revision);
     }
-    int status = store_shape(map, &many->now);
+    int status = ips_map_store_shape(map, &many->now);
     if (status == 0 && LOAD(map->shm->graves) != 0) {
         status = ips_map_reap(map, REAPED_PER_INSERT);
     }
@@ -155,16 +116,16 @@ finish_batch(const ips_map *map, const batch *many)
 static int
 make_room(const ips_map *map, const ips_key *key, batch *many, ips_place *where)
 {
-    shape *now = &many->now;
+    ips_map_shape *now = &many->now;
     int status = ips_table_rebuild(map->segment, &where->table, now->length, many->expected,
         &now->table);
     if (status == 0) {
-        status = touch_all(map);
+        status = ips_map_touch_all(map);
     }
     if (status == 0) {
         ips_fresh_ready();
         now->used = now->length;
-        status = store_shape(map, now);
+        status = ips_map_store_shape(map, now);
     }
     if (status < 0) {
         return status;
@@ -217,7 +178,7 @@ static int
 link_new(const ips_map *map, const ips_key *key, const ips_value *value, ips_place *where,
     batch *many)
 {
-    shape *now = &many->now;
+    ips_map_shape *now = &many->now;
     many->reshaped = true;
     /* What may take memory, and so wait for more of it, comes before any
      * version is raised. */
@@ -290,7 +251,7 @@ ips_map_update(const ips_map *map, const ips_snapshot *records)
         }
         many.expected -= many.expected > 1;
     }
-    return at == 0 ? alive(map) : finish_batch(map, &many);
+    return at == 0 ? ips_map_alive(map) : finish_batch(map, &many);
 }
 
 int
@@ -316,7 +277,7 @@ ips_map_insert(const ips_map *map, const ips_key *key, const ips_value *value,
 
 /* Out of the order: the neighbours, and the ends in `now`. */
 static int
-unlink_item(const ips_map *map, const ips_item *item, shape *now)
+unlink_item(const ips_map *map, const ips_item *item, ips_map_shape *now)
 {
     const ips_offset before = LOAD(item->shm->before);
     const ips_offset after = LOAD(item->shm->after);
@@ -345,7 +306,7 @@ unlink_item(const ips_map *map, const ips_item *item, shape *now)
 static int
 erase(const ips_map *map, const ips_place *where)
 {
-    shape now = shape_of(map);
+    ips_map_shape now = ips_map_shape_of(map);
     int status = touch(map, LOAD(where->item.shm->hash));
     if (status == 0) {
         status = unlink_item(map, &where->item, &now);
@@ -358,7 +319,7 @@ erase(const ips_map *map, const ips_place *where)
         now.used -= emptied ? 1 : 0;
         now.length--;
         now.revision++;
-        status = store_shape(map, &now);
+        status = ips_map_store_shape(map, &now);
     }
     return status < 0 ? status : ips_item_free(map->segment, &where->item);
 }
@@ -374,6 +335,9 @@ ips_map_delete(const ips_map *map, const ips_key *key, ips_value_copy *out)
     if (found == IPS_PLACE_FOUND && out != NULL) {
         found = copy_locked(map, &where.item, out);
     }
+    if (found >= 0 && out != NULL && out->kind == IPS_VALUE_REFERENCE) {
+        return IPS_MAP_NESTED;
+    }
     int status = found < 0 ? found : erase(map, &where);
     return status < 0 ? status : IPS_MAP_PRESENT;
 }
@@ -381,7 +345,7 @@ ips_map_delete(const ips_map *map, const ips_key *key, ips_value_copy *out)
 int
 ips_map_pop_last(const ips_map *map, ips_value_copy *key, ips_value_copy *value)
 {
-    int status = alive(map);
+    int status = ips_map_alive(map);
     if (status < 0) {
         return status;
     }
@@ -412,6 +376,9 @@ ips_map_pop_last(const ips_map *map, ips_value_copy *key, ips_value_copy *value)
         status = ips_value_copy_reserve(key, size);
         if (status == 0) {
             ips_copy_racing(key->bytes, spelling, size);
+            if (value->kind == IPS_VALUE_REFERENCE) {
+                return IPS_MAP_NESTED;
+            }
             status = erase(map, &where);
         }
     }
@@ -444,111 +411,4 @@ ips_map_compare_and_set(const ips_map *map, const ips_key *key, const ips_value 
         status = finish_batch(map, &many);
     }
     return status < 0 ? status : IPS_MAP_PRESENT;
-}
-
-/* --- the whole */
-
-int
-ips_map_create(ips_segment *segment, ips_offset *out)
-{
-    void *at;
-    int status = ips_fresh_block(segment, sizeof(ips_map_shm), out, &at);
-    if (status < 0) {
-        return status;
-    }
-    ips_map_shm *shm = at;
-    memset(shm, 0, sizeof *shm);
-    ips_offset table;
-    status = ips_table_create(segment, IPS_TABLE_LEAST, &table);
-    if (status < 0) {
-        return status;
-    }
-    /* relaxed: nobody else knows the block until it has its name. */
-    atomic_store_explicit(&shm->root.type, IPS_TYPE_MAP, memory_order_relaxed);
-    atomic_store_explicit(&shm->table, table, memory_order_relaxed);
-    ips_fresh_ready();
-    return 0;
-}
-
-int
-ips_map_reap(const ips_map *map, unsigned budget)
-{
-    int status = alive(map);
-    if (status < 0) {
-        return status;
-    }
-    ips_offset grave = LOAD(map->shm->graves);
-    const ips_offset first = grave;
-    for (; budget > 0 && grave != 0; budget--) {
-        ips_item item;
-        if (!ips_item_open(map->segment, grave, &item)) {
-            return ips_map_damaged(map, "the items that clear() left are damaged");
-        }
-        grave = LOAD(item.shm->after);
-        status = ips_item_free(map->segment, &item);
-        if (status < 0) {
-            return status;
-        }
-    }
-    if (grave != first) {
-        status = ips_tx_store(map->segment, map->offset + offsetof(ips_map_shm, graves), grave);
-    }
-    return status < 0 ? status : grave != 0;
-}
-
-/* The present items go before those that an earlier clear() left. */
-static int
-bury(const ips_map *map, const shape *now)
-{
-    int status = ips_tx_store(map->segment, now->last + offsetof(ips_item_shm, after),
-        LOAD(map->shm->graves));
-    return status < 0 ? status : ips_tx_store(map->segment,
-        map->offset + offsetof(ips_map_shm, graves), now->first);
-}
-
-int
-ips_map_clear(const ips_map *map)
-{
-    int status = alive(map);
-    shape now = shape_of(map);
-    if (status < 0 || now.used == 0) {
-        return status;
-    }
-    ips_table old;
-    ips_item last;
-    if (!ips_table_open(map->segment, now.table, &old) ||
-        (now.length != 0 && !ips_item_open(map->segment, now.last, &last))) {
-        return ips_map_damaged(map, "its table or its last item is damaged");
-    }
-    status = touch_all(map);
-    if (status == 0 && now.length != 0) {
-        status = bury(map, &now);
-    }
-    if (status == 0) {
-        status = ips_table_create(map->segment, IPS_TABLE_LEAST, &now.table);
-    }
-    if (status == 0) {
-        ips_fresh_ready();
-        now.used = now.length = now.first = now.last = 0;
-        now.revision++;
-        status = store_shape(map, &now);
-    }
-    return status < 0 ? status : ips_tx_free(map->segment, old.offset);
-}
-
-int
-ips_map_destroy(const ips_map *map)
-{
-    int status = ips_map_clear(map);
-    for (int more = 1; status == 0 && more == 1;) {
-        more = ips_map_reap(map, 1024);
-        status = more < 0 ? more : 0;
-    }
-    if (status == 0) {
-        status = ips_tx_free(map->segment, LOAD(map->shm->table));
-    }
-    if (status == 0) {
-        status = ips_root_retire(map->segment, map->offset);
-    }
-    return status < 0 ? status : ips_tx_free(map->segment, map->offset);
 }

@@ -12,7 +12,8 @@
  *   56   last         8  youngest
  *   64   revision     8  raised by each change of a value or of the keys
  *   72   graves       8  items that a clear() left to be freed bit by bit
- *   80   reserved    48
+ *   80   nest         8  data/nest.h
+ *   88   reserved    40
  *   128  stripe[16]   8  versions of the items whose hash starts with that digit:
  *                        which slot leads to them, and their values
  *
@@ -55,13 +56,15 @@ typedef struct {
     _Atomic uint64_t last;
     _Atomic uint64_t revision;
     _Atomic uint64_t graves;
-    uint64_t reserved[6];
+    _Atomic uint64_t nest;
+    uint64_t reserved[5];
     _Atomic uint64_t stripe[IPS_MAP_STRIPES];
 } ips_map_shm;
 
 _Static_assert(sizeof(ips_map_shm) == 256, "byte map above");
 _Static_assert(offsetof(ips_map_shm, table) == 24, "byte map above");
 _Static_assert(offsetof(ips_map_shm, revision) == 64, "byte map above");
+_Static_assert(offsetof(ips_map_shm, nest) == 80, "byte map above");
 _Static_assert(offsetof(ips_map_shm, stripe) == 128, "byte map above");
 
 /* Process-local handle; a plain value. */
@@ -77,6 +80,8 @@ enum {
     IPS_MAP_ABSENT = 16,  /* the key is not there */
     IPS_MAP_PRESENT = 17, /* the key is there (and was, if the call would change it) */
     IPS_MAP_BUSY = 18,    /* writers kept us from reading; look under the lock */
+    IPS_MAP_NESTED = 19,  /* a copy of the value was asked for, which is a container:
+                           * nothing was done */
 };
 
 /* --- no transaction needed */
@@ -118,9 +123,11 @@ IPS_MUST_CHECK int ips_map_update(const ips_map *map, const ips_snapshot *record
  * NULL, a copy of its value. */
 IPS_MUST_CHECK int ips_map_insert(const ips_map *map, const ips_key *key, const ips_value *value,
     ips_value_copy *present);
-/* IPS_MAP_PRESENT (deleted; a copy of the value unless `out` is NULL) or IPS_MAP_ABSENT. */
+/* IPS_MAP_PRESENT (deleted; a copy of the value unless `out` is NULL),
+ * IPS_MAP_ABSENT or IPS_MAP_NESTED. */
 IPS_MUST_CHECK int ips_map_delete(const ips_map *map, const ips_key *key, ips_value_copy *out);
-/* Delete the youngest item: IPS_MAP_PRESENT with copies, or IPS_MAP_ABSENT. */
+/* Delete the youngest item: IPS_MAP_PRESENT with copies, IPS_MAP_ABSENT or
+ * IPS_MAP_NESTED, with a copy of the key. */
 IPS_MUST_CHECK int ips_map_pop_last(const ips_map *map, ips_value_copy *key, ips_value_copy *value);
 /* Replace the value by `desired` where it is, byte for byte and of the same
  * kind, `expected`.  IPS_MAP_PRESENT (done) or IPS_MAP_ABSENT (no such value). */
@@ -132,6 +139,9 @@ IPS_MUST_CHECK int ips_map_compare_and_set(const ips_map *map, const ips_key *ke
 IPS_MUST_CHECK int ips_map_clear(const ips_map *map);
 /* Free at most `budget` items that clear() left.  1 where some remain, else 0. */
 IPS_MUST_CHECK int ips_map_reap(const ips_map *map, unsigned budget);
+/* Of a map that was retired: free at most `budget` items, and in the end all but
+ * the root.  1 where some remain, else 0. */
+IPS_MUST_CHECK int ips_map_wither(const ips_map *map, unsigned budget);
 
 /* Invariants; one line per problem.  The number of problems, or an error. */
 IPS_MUST_CHECK int ips_map_check(const ips_map *map,

@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/hash.h"
 #include "data/map.h"
+#include "data/nest.h"
 #include "data/place.h"
 #include "data/reach.h"
 #include "data/report.h"
@@ -13,6 +14,24 @@
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 
 #define ULL(value) ((unsigned long long)(value))
+
+static void
+check_reference(const ips_map *map, const ips_item *item, ips_report *report)
+{
+    ips_item_value value;
+    ips_reference at;
+    if ((LOAD(map->shm->nest) & IPS_NEST_HOLDS) == 0) {
+        ips_report_problem(report, "item %llu: a container in a map that holds none",
+            ULL(item->offset));
+    }
+    if (!ips_item_value_of(map->segment, item, &value) ||
+        !ips_nest_read(value.bytes, value.size, &at) ||
+        ips_nest_look(map->segment, &at, ips_nest_depth(map->segment, IPS_TYPE_MAP, map->offset),
+            NULL) < 0) {
+        ips_report_problem(report, "item %llu: its value refers to no container",
+            ULL(item->offset));
+    }
+}
 
 static void
 check_item(const ips_map *map, const ips_item *item, ips_report *report)
@@ -32,6 +51,9 @@ check_item(const ips_map *map, const ips_item *item, ips_report *report)
     } else if (value.block != 0 && ips_block_size(map->segment, value.block) < value.size) {
         ips_report_problem(report, "item %llu: its value is larger than its block",
             ULL(item->offset));
+    }
+    if (ips_value_word_kind(LOAD(shm->word)) == IPS_VALUE_REFERENCE) {
+        check_reference(map, item, report);
     }
     if (LOAD(shm->revision) > LOAD(map->shm->revision)) {
         ips_report_problem(report, "item %llu is newer than the map", ULL(item->offset));

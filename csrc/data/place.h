@@ -38,6 +38,45 @@ typedef struct {
 int ips_place_walk(const ips_map *map, unsigned what, const ips_map_versions *seen,
     ips_snapshot *out);
 
+/* What a transaction changes of the root, in the root's order. */
+typedef struct {
+    uint64_t table, used, length, first, last, revision;
+} ips_map_shape;
+
+_Static_assert(sizeof(ips_map_shape) ==
+                   offsetof(ips_map_shm, graves) - offsetof(ips_map_shm, table),
+    "written to the root in one piece");
+
+/* relaxed: the caller holds the segment's lock. */
+static inline ips_map_shape
+ips_map_shape_of(const ips_map *map)
+{
+    const ips_map_shm *shm = map->shm;
+    return (ips_map_shape){atomic_load_explicit(&shm->table, memory_order_relaxed),
+        atomic_load_explicit(&shm->used, memory_order_relaxed),
+        atomic_load_explicit(&shm->length, memory_order_relaxed),
+        atomic_load_explicit(&shm->first, memory_order_relaxed),
+        atomic_load_explicit(&shm->last, memory_order_relaxed),
+        atomic_load_explicit(&shm->revision, memory_order_relaxed)};
+}
+
+IPS_MUST_CHECK static inline int
+ips_map_store_shape(const ips_map *map, const ips_map_shape *now)
+{
+    return ips_tx_write(map->segment, map->offset + offsetof(ips_map_shm, table), now,
+        sizeof *now);
+}
+
+/* 0, or IPS_EGONE. */
+IPS_MUST_CHECK static inline int
+ips_map_alive(const ips_map *map)
+{
+    return ips_root_lives(&map->shm->root, map->generation) ? 0 : ips_root_gone(IPS_TYPE_MAP);
+}
+
+/* Readers of any key, and of the order, wait from here on. */
+IPS_MUST_CHECK int ips_map_touch_all(const ips_map *map);
+
 static inline ips_offset
 ips_map_stripe(const ips_map *map, uint64_t hash)
 {

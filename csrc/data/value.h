@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Encoded values on their way into and out of containers: bytes and a kind
- * that the core stores and never looks into (bind/value.h gives it meaning). */
+ * that the core stores and, but for one, never looks into (bind/value.h gives
+ * it meaning). */
 #ifndef IPS_DATA_VALUE_H
 #define IPS_DATA_VALUE_H
 
@@ -15,6 +16,10 @@ typedef struct {
     size_t size;
     uint8_t kind;
 } ips_value;
+
+/* The kind that is the core's own: the value is a container that stands in this
+ * one (data/nest.h).  Not below: those of bind/value.h. */
+#define IPS_VALUE_REFERENCE 5
 
 #define IPS_VALUE_MAX ((UINT64_C(1) << 40) - 1)
 

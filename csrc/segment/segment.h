@@ -125,6 +125,7 @@ enum ips_anchor {
     IPS_ANCHOR_LAYOUTS = 0, /* data/layouts.h */
     IPS_ANCHOR_ARRAYS = 1,  /* data/inset.h */
     IPS_ANCHOR_REGIONS = 2, /* segment/region.h */
+    IPS_ANCHOR_NESTED = 3,  /* data/nest.h */
     IPS_ANCHOR_PATH = 7,    /* segment/mapped.h */
 };
 /* relaxed: what it leads to is guarded by the lock, or by a version. */
@@ -156,6 +157,9 @@ IPS_MUST_CHECK int ips_catalogue_insert(ips_segment *segment, const char *name,
 IPS_MUST_CHECK int ips_catalogue_find(ips_segment *segment, const char *name, ips_entry *out);
 IPS_MUST_CHECK int ips_catalogue_remove(ips_segment *segment, const char *name);  /* inside a transaction */
 IPS_MUST_CHECK int ips_catalogue_count(ips_segment *segment, uint64_t *out); /* as find */
+/* A generation like the catalogue's, for an object that stands in another one
+ * and has no name; inside a transaction. */
+uint64_t ips_tx_generation(ips_segment *segment);
 /* The next entry in order of construction; *cursor starts at 0 and survives
  * changes meanwhile.  IPS_ENOENT at the end, IPS_EAGAIN as above. */
 IPS_MUST_CHECK int ips_catalogue_next(ips_segment *segment, uint64_t *cursor, ips_entry *out);

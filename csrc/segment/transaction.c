@@ -359,6 +359,12 @@ ips_tx_touch(ips_segment *segment, ips_offset version)
 }
 
 uint64_t
+ips_tx_generation(ips_segment *segment)
+{
+    return ips_generation_of(ips_serial_next(segment));
+}
+
+uint64_t
 ips_read_begin(ips_segment *segment, ips_offset version)
 {
     const _Atomic uint64_t *word = ips_segment_at(segment, version, 8);
