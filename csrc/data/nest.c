@@ -118,7 +118,7 @@ ips_nest_look(ips_segment *segment, const ips_reference *at, uint64_t outer, uin
     if (!ips_root_lives(root, at->generation)) {
         return ips_root_gone(known->type);
     }
-    const uint64_t found = *word_of(known, root) & (IPS_NEST_HOLDS - 1);
+    const uint64_t found = LOAD(*word_of(known, root)) & (IPS_NEST_HOLDS - 1);
     if (LOAD(root->type) != known->type || found == 0 ||
         (outer != IPS_NEST_ANYWHERE && found != outer + 1)) {
         /* It may have ended meanwhile, and the word be a link in the graves.
