@@ -6,6 +6,7 @@
 #include <limits.h>
 
 #include "base/atomics.h"
+#include "bind/nested.h"
 #include "bind/value.h"
 #include "os/clock.h"
 #include "segment/stable.h"
@@ -136,7 +137,7 @@ static int
 add(ips_deque_object *self, ips_act act, int end, PyObject *value, int64_t deadline)
 {
     ips_encoded encoded;
-    if (ips_container_check(&self->base) < 0 ||
+    if (ips_container_check(&self->base) < 0 || ips_nested_refuse(self->base.state, value) < 0 ||
         ips_value_encode(self->base.state, value, 0, &encoded) < 0) {
         return -1;
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the two files of SharedMap share: map.c (one key) and map_whole.c
- * (construction and everything that is about all keys). */
+/* What the files of SharedMap share: map.c (one key), map_edit.c, map_list.c
+ * (all that is in it) and map_whole.c (construction, all keys at once). */
 #ifndef IPS_BIND_MAP_H
 #define IPS_BIND_MAP_H
 
@@ -42,12 +42,14 @@ int ips_map_add_editing(PyObject *module, ips_state *state);
         "exception writes nothing.  KeyError where the key is not there, unless a\n" \
         "default is given.  Timeout after `timeout` seconds of waiting."}
 
+/* map_list.c */
+PyObject *ips_map_object_repr(PyObject *self);
+PyObject *ips_map_object_iter(PyObject *self);
+
 /* map_whole.c */
 int ips_map_object_init(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *ips_map_object_restore(PyObject *type, PyObject *args);
-PyObject *ips_map_object_repr(PyObject *self);
 PyObject *ips_map_object_compare(PyObject *self, PyObject *other, int op);
-PyObject *ips_map_object_iter(PyObject *self);
 PyObject *ips_map_object_or(PyObject *left, PyObject *right);
 PyObject *ips_map_object_update_in_place(PyObject *self, PyObject *other);
 

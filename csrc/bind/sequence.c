@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/atomics.h"
+#include "bind/nested.h"
 #include "bind/value.h"
 
 const char *
@@ -51,7 +52,8 @@ ips_sequence_encode(ips_state *state, const ips_item_format *format, PyObject *v
     if (format != NULL) {
         return encode_item(state, format, value, values);
     }
-    if (ips_value_encode(state, value, 0, &encoded) < 0) {
+    if (ips_nested_refuse(state, value) < 0 ||
+        ips_value_encode(state, value, 0, &encoded) < 0) {
         return -1;
     }
     int status = ips_snapshot_put(values, encoded.bytes, encoded.size, encoded.kind);
@@ -260,7 +262,8 @@ ips_sequence_append(ips_sequence *self, PyObject *value)
             : change(self, act_append, &job);
     }
     ips_encoded encoded;
-    if (ips_value_encode(self->base.state, value, 0, &encoded) < 0) {
+    if (ips_nested_refuse(self->base.state, value) < 0 ||
+        ips_value_encode(self->base.state, value, 0, &encoded) < 0) {
         return -1;
     }
     const ips_value plain = {encoded.bytes, encoded.size, encoded.kind};

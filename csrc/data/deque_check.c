@@ -93,7 +93,9 @@ ips_deque_reach(ips_reach *reach, uint32_t type, ips_offset root)
     if (shm == NULL) {
         return IPS_OK;
     }
-    (void)reach_ring(reach, LOAD(shm->ring), root, shm);
+    if (LOAD(shm->ring) != 0) { /* 0: it is in the graves (data/nest.h) */
+        (void)reach_ring(reach, LOAD(shm->ring), root, shm);
+    }
     for (ips_offset grave = LOAD(shm->graves); grave != 0;) {
         grave = reach_ring(reach, grave, root, NULL);
     }

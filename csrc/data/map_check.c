@@ -155,18 +155,31 @@ ips_map_check(const ips_map *map, void (*line)(const char *line, void *context),
 
 /* --- what it has: table, items in order, items that clear() left */
 
-static void
+static int
+reach_item(ips_reach *reach, const ips_item *item)
+{
+    ips_item_value value;
+    if (!ips_item_value_of(reach->segment, item, &value)) {
+        return IPS_OK;
+    }
+    if (value.block != 0) {
+        (void)ips_reach_block(reach, value.block, "an item of a SharedMap", item->offset);
+    }
+    return value.kind == IPS_VALUE_REFERENCE ? ips_nest_reach(reach, value.bytes, value.size)
+                                             : IPS_OK;
+}
+
+static int
 reach_items(ips_reach *reach, ips_offset cursor, ips_offset map)
 {
     ips_item item;
-    while (cursor != 0 && ips_reach_block(reach, cursor, "SharedMap", map) &&
+    int status = IPS_OK;
+    while (status == 0 && cursor != 0 && ips_reach_block(reach, cursor, "SharedMap", map) &&
            ips_item_open(reach->segment, cursor, &item)) {
-        const ips_offset value = LOAD(item.shm->value);
-        if (value != 0) {
-            (void)ips_reach_block(reach, value, "an item of a SharedMap", cursor);
-        }
+        status = reach_item(reach, &item);
         cursor = LOAD(item.shm->after);
     }
+    return status;
 }
 
 int
@@ -174,10 +187,12 @@ ips_map_reach(ips_reach *reach, uint32_t type, ips_offset root)
 {
     const ips_map_shm *shm = (const ips_map_shm *)(void *)ips_root_at(reach->segment, root, type,
         sizeof *shm);
-    if (shm != NULL) {
-        (void)ips_reach_block(reach, LOAD(shm->table), "SharedMap", root);
-        reach_items(reach, LOAD(shm->first), root);
-        reach_items(reach, LOAD(shm->graves), root);
+    if (shm == NULL) {
+        return IPS_OK;
     }
-    return IPS_OK;
+    if (LOAD(shm->table) != 0) { /* 0: it is in the graves (data/nest.h) */
+        (void)ips_reach_block(reach, LOAD(shm->table), "SharedMap", root);
+    }
+    int status = reach_items(reach, LOAD(shm->first), root);
+    return status < 0 ? status : reach_items(reach, LOAD(shm->graves), root);
 }

@@ -4,6 +4,7 @@
 #include "base/atomics.h"
 #include "data/inset.h"
 #include "data/layouts.h"
+#include "data/nest.h"
 #include "data/types.h"
 
 /* relaxed: the lock's holder. */
@@ -57,6 +58,14 @@ ips_object_reach(ips_reach *reach, uint32_t type, ips_offset root)
     return IPS_OK;
 }
 
+int
+ips_nest_reach(ips_reach *reach, const void *bytes, size_t size)
+{
+    ips_reference at;
+    return ips_nest_read(bytes, size, &at)
+        ? ips_object_reach(reach, (uint32_t)at.type, at.root) : IPS_OK;
+}
+
 /* --- the whole */
 
 static int
@@ -103,6 +112,23 @@ reach_graves(ips_reach *reach)
     return status;
 }
 
+/* Containers that went out of others and are to be given back. */
+static int
+reach_nested_graves(ips_reach *reach)
+{
+    int status = IPS_OK;
+    ips_offset grave = ips_anchor_load(reach->segment, IPS_ANCHOR_NESTED);
+    while (status == 0 && grave != 0) {
+        const ips_root_shm *root = ips_segment_at(reach->segment, grave, sizeof *root);
+        ips_offset next = 0;
+        if (root != NULL && ips_nest_grave_next(reach->segment, grave, &next)) {
+            status = ips_object_reach(reach, (uint32_t)LOAD(root->type), grave);
+        }
+        grave = next;
+    }
+    return status;
+}
+
 int
 ips_leaks_check(ips_segment *segment, void (*report)(const char *line, void *context),
     void *context)
@@ -115,6 +141,7 @@ ips_leaks_check(ips_segment *segment, void (*report)(const char *line, void *con
     status = reach_objects(&reach);
     reach_layouts(&reach);
     status = status < 0 ? status : reach_graves(&reach);
+    status = status < 0 ? status : reach_nested_graves(&reach);
     int lines = ips_reach_end(&reach);
     return status < 0 ? status : lines;
 }

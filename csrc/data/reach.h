@@ -19,6 +19,9 @@ IPS_MUST_CHECK int ips_flat_reach(ips_reach *reach, uint32_t type, ips_offset ro
 IPS_MUST_CHECK int ips_record_reach(ips_reach *reach, uint32_t type, ips_offset root);
 IPS_MUST_CHECK int ips_inset_reach(ips_reach *reach, uint32_t type, ips_offset root);
 
+/* The container that a value with these bytes refers to, with all that it has. */
+IPS_MUST_CHECK int ips_nest_reach(ips_reach *reach, const void *bytes, size_t size);
+
 /* Inside a transaction, of a segment whose own check found nothing: one line for
  * each block that nobody has (a leak) or that two have.  The number of lines, or
  * an error. */
