@@ -76,7 +76,7 @@ reach_ring(ips_reach *reach, ips_offset offset, ips_offset deque, const ips_dequ
         return 0;
     }
     const uint64_t head = shm != NULL ? LOAD(shm->head) : LOAD(ring.shm->head);
-    const uint64_t length = shm != NULL ? LOAD(shm->length) : LOAD(ring.shm->length);
+    const uint64_t length = shm != NULL ? LOAD(shm->end) - head : LOAD(ring.shm->length);
     for (uint64_t i = 0; i < length && i <= ring.mask; i++) {
         if (ips_ring_value(reach->segment, &ring, head + i, &value) && value.block != 0) {
             (void)ips_reach_block(reach, value.block, "a value of a deque or vector", deque);
