@@ -5,19 +5,26 @@
     locks       every primitive of a namespace that one can wait for
     cycles      threads that wait for each other, so that none ever goes on
 
+    Observer    the same again and again: since when it has been seen so
+
 All of it is news: read while others go on, taken from nobody, and a moment old
 when it arrives.  A wait is known once its thread has parked, some ten
-microseconds after it began, and only the first 32 parked threads of a process
-are told of.  The command `ipcsys locks` prints the same.
+microseconds after it began, or its task went to sleep; of a process only the
+first 32 of them are told of, and at most 16 tasks.  The command `ipcsys locks`
+prints the same.
+
+Who takes what is free does not look at the clock: that costs as much as half
+of the taking.  So how long somebody has had a thing is known where somebody
+waits for it; an Observer tells for how long it has seen it so.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ipcsys import _core
 from ipcsys.errors import NotFound
 
-__all__ = ["Cycle", "Holder", "LockFacts", "Waiter", "cycles", "locks", "who_holds"]
+__all__ = ["Cycle", "Holder", "LockFacts", "Observer", "Waiter", "cycles", "locks", "who_holds"]
 
 _SECOND_LOOK = 0.03  # seconds: what still stands then was no moment between two steps
 
@@ -28,10 +35,14 @@ class Holder:
 
     `thread` is the kernel's number of the thread that took it (as in `ps -T`),
     and `ident` what threading.get_ident() said there; either is None where it
-    is not known.  `pid` is None where the holder is dead: then the next one to
-    ask gets what it left.  `seconds` is how long it is known to have had it,
-    None where nobody waits, as only those who wait look at the clock.  `count`
-    is how many permits or readings it has.
+    is not known.  Where a task of an event loop took it (ipcsys.aio), both are
+    None and `task` is its number, as in a Waiter.  Of one that has several
+    permits or readings, `count` of them, they name a thread that has some.
+
+    `pid` is None where the holder is dead: then the next one to ask gets what
+    it left.  `seconds` is how long it is known to have had it, None where
+    nobody waits, as only those who wait look at the clock.  `seen` is for how
+    long an Observer has found it so, None where none did.
     """
 
     owner: int
@@ -41,6 +52,8 @@ class Holder:
     ident: int | None = None
     seconds: float | None = None
     count: int = 1
+    task: int | None = None
+    seen: float | None = None
 
     @property
     def alive(self):
@@ -51,7 +64,11 @@ class Holder:
 @dataclass(frozen=True)
 class Waiter:
     """A thread that is parked: for `seconds` already, and for `left` more at
-    most (None: for ever)."""
+    most (None: for ever).
+
+    Where `task` is not None it is the number of a task that waits with
+    ipcsys.aio, and the thread is that of its event loop, which goes on.
+    """
 
     owner: int
     pid: int | None
@@ -60,6 +77,7 @@ class Waiter:
     ident: int
     seconds: float
     left: float | None
+    task: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,11 +114,12 @@ class LockFacts:
 
 @dataclass(frozen=True)
 class Cycle:
-    """Threads of which each waits for what the next one holds, and the last
-    for what the first holds: (waiter, what it waits for) of each.
+    """Threads or tasks of which each waits for what the next one holds, and the
+    last for what the first holds: (waiter, what it waits for) of each.
 
     `certain` is false where it is not known which thread of a process is the
-    holder, or where somebody outside the cycle has a part of the same thing.
+    holder, where somebody outside the cycle has a part of the same thing, and
+    where a Semaphore is part of it, which anybody may release.
     """
 
     steps: tuple[tuple[Waiter, LockFacts], ...]
@@ -115,14 +134,23 @@ class Cycle:
         lines = []
         for number, (waiter, lock) in enumerate(self.steps):
             following = self.steps[(number + 1) % len(self.steps)][0]
-            who = f"{waiter.program} (pid {waiter.pid}, thread {waiter.thread})"
+            who = f"{waiter.program} (pid {waiter.pid}, {waiter_place(waiter)})"
             whose = (
                 "it holds itself"
                 if len(self.steps) == 1
-                else f"pid {following.pid}, thread {following.thread} holds"
+                else f"pid {following.pid}, {waiter_place(following)} holds"
             )
             lines.append(f"{who} waits for {lock.label}, which {whose}")
         return "; ".join(lines)
+
+
+def waiter_place(waiter):
+    """Where in its process a Waiter is, as text."""
+    place = f"thread {waiter.thread}"
+    return place if waiter.task is None else f"task {waiter.task:#x} of {place}"
+
+
+_TASK = 1 << 63  # from here on a trace of the core is a task's number
 
 
 class _Look:
@@ -134,6 +162,9 @@ class _Look:
         # Members after the rest: whoever is named above and missing here is dead.
         self._members = {member["owner"]: member for member in _core.members(namespace)}
         self._tids = {(wait["owner"], wait["ident"]): wait["thread"] for wait in self._waits}
+        self._by_owner = {}
+        for wait in self._waits:
+            self._by_owner.setdefault(wait["owner"], []).append(wait)
         for owner, member in self._members.items():
             if member["main_ident"]:
                 self._tids[owner, member["main_ident"]] = member["pid"]
@@ -150,12 +181,16 @@ class _Look:
         member = self._members.get(owner)
         return (member["pid"], member["program"]) if member else (None, "")
 
-    def _holder(self, waits, owner, ident, count):
+    def _holder(self, waits, owner, trace, count):
         pid, program = self._who(owner)
         known = [wait["holder_seconds"] for wait in waits if wait["holder"] == owner]
+        is_task = trace >= _TASK
         return Holder(
-            owner=owner, pid=pid, program=program, thread=self._tids.get((owner, ident)),
-            ident=ident or None, seconds=max(known, default=None), count=count,
+            owner=owner, pid=pid, program=program, count=count,
+            thread=None if is_task else self._tids.get((owner, trace)),
+            ident=None if is_task else trace or None,
+            task=trace & 0xFFFFFFFF if is_task else None,
+            seconds=max(known, default=None),
         )  # fmt: skip
 
     def waiter(self, wait):
@@ -163,6 +198,7 @@ class _Look:
         return Waiter(
             owner=wait["owner"], pid=pid, program=program, thread=wait["thread"],
             ident=wait["ident"], seconds=wait["seconds"], left=wait["left"],
+            task=wait["task"] or None,
         )  # fmt: skip
 
     def _facts(self, facts, at):
@@ -192,33 +228,48 @@ class _Look:
         lock = self._by_place.get((wait["file"], wait["place"]))
         holders = lock.holders if lock else ()
         for holder in holders:
-            for other in self._waits:
-                if other["owner"] == holder.owner and holder.ident in (None, other["ident"]):
-                    # Who waits for a notification waits for no lock, and who needs a
-                    # share may get it from any of those who have one.
-                    sure = holder.ident is not None and len(holders) == 1
-                    yield other, sure and lock.kind != "Condition"
+            # Who waits for a notification waits for no lock, anybody may release a
+            # Semaphore, and who needs a share may get it from any of those who have one.
+            sure = len(holders) == 1 and holder.count == 1 and not _is_loose(lock)
+            for other in self._by_owner.get(holder.owner, ()):
+                known = _is_holder(holder, other)
+                # In its own process one thread waits for another all day long.
+                if known or (known is None and other["owner"] != wait["owner"]):
+                    yield other, sure and bool(known)
 
     def cycles(self):
         """{key: Cycle}; a key names the waits and is the same in every look."""
         found, done = {}, set()
         for first in self._waits:
             # The way to where we are: (wait, was it sure, what is still to follow).
-            path = [] if _key(first) in done else [(first, True, self._next(first))]
+            path, places = [], {}
+            if _key(first) not in done:
+                path.append((first, True, self._next(first)))
+                places[_key(first)] = 0
             while path:
                 following, sure = next(path[-1][2], (None, True))
                 if following is None:
-                    done.add(_key(path.pop()[0]))
+                    key = _key(path.pop()[0])
+                    done.add(key)
+                    del places[key]
                     continue
-                keys = [_key(wait) for wait, _sure, _rest in path]
-                if _key(following) in keys:
-                    start = keys.index(_key(following))
-                    ring = path[start:]
+                key = _key(following)
+                if key in places:
+                    ring = path[places[key] :]
                     certain = sure and all(step[1] for step in ring[1:])
-                    found.setdefault(frozenset(keys[start:]), self._cycle(ring, certain))
-                elif _key(following) not in done:
+                    if not self._is_trade(ring):
+                        keys = frozenset(_key(wait) for wait, _sure, _rest in ring)
+                        found.setdefault(keys, self._cycle(ring, certain))
+                elif key not in done:
+                    places[key] = len(path)
                     path.append((following, sure, self._next(following)))
         return found
+
+    def _is_trade(self, ring):
+        """Do all of them wait for one Semaphore?  So do those who take what others
+        release, as with a counter of jobs."""
+        places = {(wait["file"], wait["place"]) for wait, _sure, _rest in ring}
+        return len(places) == 1 and "Semaphore" in self._by_place[places.pop()].kind
 
     def _cycle(self, ring, certain):
         return Cycle(
@@ -231,7 +282,20 @@ class _Look:
 
 
 def _key(wait):
-    return wait["owner"], wait["thread"], wait["since"]
+    return wait["owner"], wait["thread"], wait["task"], wait["since"]
+
+
+def _is_loose(lock):
+    return lock.kind == "Condition" or "Semaphore" in lock.kind
+
+
+def _is_holder(holder, wait):
+    """Is it the holder who waits there?  None where that is not known."""
+    if holder.task is not None:
+        return wait["task"] == holder.task
+    if holder.ident is not None:
+        return wait["task"] == 0 and wait["ident"] == holder.ident
+    return None
 
 
 def _look_for_cycles(look, namespace):
@@ -263,10 +327,39 @@ def cycles(namespace=None):
     return _look_for_cycles(_Look(namespace), namespace)
 
 
-def survey(namespace=None):
-    """locks() and cycles() of one look, for the command line."""
-    look = _Look(namespace)
-    return look.locks, _look_for_cycles(look, namespace)
+class Observer:
+    """Looks at a namespace again and again, and remembers since when it has seen
+    what it sees: `seen` of the holders, in seconds.
+
+    Between two looks a thing may have been given up and taken again by the same
+    thread, which nobody notes: `seen` says that every look found it so.
+    """
+
+    def __init__(self, namespace=None):
+        self._namespace = namespace
+        self._first = {}  # moments, by what was seen
+
+    def locks(self):
+        """As ipcsys.sync.locks(), with `seen` of the holders."""
+        return self._remember(_Look(self._namespace).locks)
+
+    def survey(self):
+        """locks() and cycles() of one look, for the command line."""
+        look = _Look(self._namespace)
+        return self._remember(look.locks), _look_for_cycles(look, self._namespace)
+
+    def _remember(self, found):
+        before, self._first = self._first, {}
+        now = time.monotonic()
+        return [
+            replace(lock, holders=tuple(self._seen(lock, each, before, now) for each in lock.holders))
+            for lock in found
+        ]
+
+    def _seen(self, lock, holder, before, now):
+        key = lock.kind, lock.label, holder.owner, holder.ident, holder.task
+        self._first[key] = before.get(key, now)
+        return replace(holder, seen=now - self._first[key])
 
 
 def who_holds(name, namespace=None):

@@ -475,5 +475,6 @@ ips_add_aio(PyObject *module, ips_state *state)
     (void)state;
     return PyModule_AddFunctions(module, functions) < 0
         || PyModule_AddFunctions(module, ips_aio_tries) < 0
+        || PyModule_AddFunctions(module, ips_aio_shows) < 0
         ? -1 : PyModule_AddFunctions(module, ips_aio_waits);
 }

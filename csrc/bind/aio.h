@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What ipcsys.aio needs of the core: to announce a waiter that must not park,
  * to hear of changes through this process's postbox (aio.c), to try an
- * operation without waiting for anything (aio_tries.c), and to keep what a
- * longer wait leaves in the object (aio_waits.c).  None of it parks, or waits
+ * operation without waiting for anything (aio_tries.c), to keep what a
+ * longer wait leaves in the object (aio_waits.c), and to tell people of it
+ * (aio_shows.c).  None of it parks, or waits
  * for a lock beyond a few microseconds, so an event loop may call it. */
 #ifndef IPS_BIND_AIO_H
 #define IPS_BIND_AIO_H
 
 #include "bind/cell.h"
 #include "bind/queue.h"
+#include "sync/trace.h"
 
 enum ips_aio_kind {
     IPS_AIO_LOCK,
@@ -36,8 +38,27 @@ typedef struct {
 bool ips_aio_enter(ips_state *state, PyObject *object, ips_aio_object *out);
 void ips_aio_leave(const ips_aio_object *object);
 
+/* How a task is told from others where threads have their idents (sync/trace.h);
+ * 0 for None. */
+static inline uint64_t
+ips_aio_trace(PyObject *task)
+{
+    uint32_t number = (uint32_t)((uintptr_t)task >> 4);
+    return task == Py_None ? 0 : IPS_TRACE_TASK | (number == 0 ? 1 : number);
+}
+
+/* What its thread took was for the task. */
+static inline void
+ips_aio_sign(ips_trace_shm *trace, uint64_t task)
+{
+    if (task != 0) {
+        ips_trace_sign(trace, task);
+    }
+}
+
 /* aio.c adds them to the module. */
 extern PyMethodDef ips_aio_tries[]; /* aio_tries.c */
 extern PyMethodDef ips_aio_waits[]; /* aio_waits.c */
+extern PyMethodDef ips_aio_shows[]; /* aio_shows.c */
 
 #endif

@@ -3,6 +3,7 @@
 #include "bind/aio.h"
 
 #include "bind/condition.h"
+#include "bind/lock.h"
 #include "bind/semaphore.h"
 
 /* --- rlocks ---------------------------------------------------------------- */
@@ -152,19 +153,26 @@ take_permit(ips_semaphore *semaphore)
     return status;
 }
 
-PyDoc_STRVAR(permit_doc, "async_semaphore_take(semaphore, /)\n--\n\n"
-"Take a permit: False where none is free, or the semaphore's lock is not.");
+PyDoc_STRVAR(permit_doc, "async_semaphore_take(semaphore, task, /)\n--\n\n"
+"Take a permit for the task: False where none is free, or the semaphore's lock is not.");
 
 static PyObject *
-core_async_semaphore_take(PyObject *module, PyObject *semaphore)
+core_async_semaphore_take(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ips_aio_object object;
-    if (!ips_aio_enter(ips_state_of_module(module), semaphore, &object)) {
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "it takes 2 arguments (%zd given)", count);
+    }
+    if (!ips_aio_enter(ips_state_of_module(module), args[0], &object)) {
         return NULL;
     }
     int status = IPS_EMISMATCH;
     if (object.kind == IPS_AIO_SEMAPHORE) {
-        status = take_permit(&((ips_semaphore_object *)semaphore)->semaphore);
+        ips_semaphore *semaphore = &((ips_semaphore_object *)args[0])->semaphore;
+        status = take_permit(semaphore);
+        if (status == 1) {
+            ips_semaphore_sign(semaphore, ips_aio_trace(args[1]));
+        }
     }
     ips_aio_leave(&object);
     if (status == IPS_EMISMATCH) {
@@ -172,6 +180,25 @@ core_async_semaphore_take(PyObject *module, PyObject *semaphore)
     }
     return status < 0 && status != IPS_EAGAIN ? ips_raise(object.state, status)
                                               : PyBool_FromLong(status == 1);
+}
+
+/* --- locks ------------------------------------------------------------------- */
+
+PyDoc_STRVAR(lock_doc, "async_lock_take(lock, task, /)\n--\n\n"
+"As lock.acquire(False), for the task.");
+
+static PyObject *
+core_async_lock_take(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    if (count != 2 || !PyObject_TypeCheck(args[0], ips_state_of_module(module)->lock_type)) {
+        return PyErr_Format(PyExc_TypeError, "async_lock_take() takes a Lock and a task");
+    }
+    ips_cell_object *lock = (ips_cell_object *)args[0];
+    PyObject *taken = ips_lock_object_take(lock, IPS_AT_ONCE);
+    if (taken == Py_True && ips_cell_is_usable(lock)) {
+        ips_aio_sign(&((ips_traced_lock_shm *)lock->shm)->thread, ips_aio_trace(args[1]));
+    }
+    return taken;
 }
 
 /* --- queues ------------------------------------------------------------------ */
@@ -282,12 +309,13 @@ core_async_put_item(PyObject *module, PyObject *const *args, Py_ssize_t count)
 
 PyMethodDef ips_aio_tries[] = {
     {"async_get", FAST(core_async_get), get_doc},
+    {"async_lock_take", FAST(core_async_lock_take), lock_doc},
     {"async_put", FAST(core_async_put), put_doc},
     {"async_put_item", FAST(core_async_put_item), put_item_doc},
     {"async_rlock_is_mine", FAST(core_async_rlock_is_mine), is_mine_doc},
     {"async_rlock_release", FAST(core_async_rlock_release), release_doc},
     {"async_rlock_save", FAST(core_async_rlock_save), save_doc},
     {"async_rlock_take", FAST(core_async_rlock_take), take_doc},
-    {"async_semaphore_take", core_async_semaphore_take, METH_O, permit_doc},
+    {"async_semaphore_take", FAST(core_async_semaphore_take), permit_doc},
     {NULL, NULL, 0, NULL},
 };

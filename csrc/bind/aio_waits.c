@@ -25,7 +25,10 @@ struct stay {
     union {
         ips_seat seat;
         ips_barrier_visit visit;
-        ips_rwlock_intent intent;
+        struct {
+            ips_rwlock_intent intent;
+            uint64_t trace;
+        } write;
     } has;
 };
 
@@ -381,25 +384,26 @@ core_async_barrier_manners(PyObject *module, PyObject *object)
 static void
 end_intent(stay *self)
 {
-    ips_rwlock_desist(&self->has.intent);
+    ips_rwlock_desist(&self->has.write.intent);
 }
 
-PyDoc_STRVAR(rwlock_start_doc, "async_rwlock_start(rwlock, upgrades, /)\n--\n\n"
-"The intent to write, for async_rwlock_intend.");
+PyDoc_STRVAR(rwlock_start_doc, "async_rwlock_start(rwlock, upgrades, task, /)\n--\n\n"
+"The task's intent to write, for async_rwlock_intend.");
 
 static PyObject *
 core_async_rwlock_start(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     stay *self;
-    int upgrades = count == 2 ? PyObject_IsTrue(args[1]) : -1;
+    int upgrades = count == 3 ? PyObject_IsTrue(args[1]) : -1;
     if (upgrades < 0) {
         return PyErr_Occurred() != NULL
-            ? NULL : PyErr_Format(PyExc_TypeError, "it takes 2 arguments (%zd given)", count);
+            ? NULL : PyErr_Format(PyExc_TypeError, "it takes 3 arguments (%zd given)", count);
     }
     PyObject *capsule = begin_stay(module, args[0], IPS_AIO_RWLOCK, end_intent, &self);
     if (capsule != NULL) {
-        self->has.intent = (ips_rwlock_intent){
+        self->has.write.intent = (ips_rwlock_intent){
             .lock = &((ips_rwlock_object *)self->cell)->lock, .upgrades = upgrades != 0};
+        self->has.write.trace = ips_aio_trace(args[2]);
     }
     return capsule;
 }
@@ -415,7 +419,11 @@ core_async_rwlock_intend(PyObject *module, PyObject *const *args, Py_ssize_t cou
     if (self == NULL) {
         return NULL;
     }
-    int status = ips_rwlock_intend(&self->has.intent, LONG_AGO);
+    ips_rwlock_intent *intent = &self->has.write.intent;
+    int status = ips_rwlock_intend(intent, LONG_AGO);
+    if (status >= 0) {
+        ips_aio_sign(&intent->lock->shm->trace, self->has.write.trace);
+    }
     return status < 0 && status != IPS_ETIMEOUT && status != IPS_EINTR
         ? ips_raise(self->state, status) : PyBool_FromLong(status >= 0);
 }
@@ -435,17 +443,24 @@ core_async_rwlock_desist(PyObject *module, PyObject *const *args, Py_ssize_t cou
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(rwlock_read_doc, "async_rwlock_read(rwlock, /)\n--\n\n"
-"Take a read: False where it would have to wait.");
+PyDoc_STRVAR(rwlock_read_doc, "async_rwlock_read(rwlock, task, /)\n--\n\n"
+"Take a read for the task: False where it would have to wait.");
 
 static PyObject *
-core_async_rwlock_read(PyObject *module, PyObject *object)
+core_async_rwlock_read(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ips_aio_object found;
-    if (!enter_as(module, object, IPS_AIO_RWLOCK, &found)) {
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "it takes 2 arguments (%zd given)", count);
+    }
+    if (!enter_as(module, args[0], IPS_AIO_RWLOCK, &found)) {
         return NULL;
     }
-    int status = ips_rwlock_read(&((ips_rwlock_object *)object)->lock, IPS_AT_ONCE);
+    ips_rwlock *lock = &((ips_rwlock_object *)args[0])->lock;
+    int status = ips_rwlock_read(lock, IPS_AT_ONCE);
+    if (status >= 0) {
+        ips_rwlock_sign_read(lock, ips_aio_trace(args[1]));
+    }
     ips_aio_leave(&found);
     return status < 0 && status != IPS_ETIMEOUT && status != IPS_EINTR
         ? ips_raise(found.state, status) : PyBool_FromLong(status >= 0);
@@ -467,7 +482,7 @@ PyMethodDef ips_aio_waits[] = {
     {"async_condition_withdraw", FAST(core_async_condition_withdraw), condition_withdraw_doc},
     {"async_rwlock_desist", FAST(core_async_rwlock_desist), rwlock_desist_doc},
     {"async_rwlock_intend", FAST(core_async_rwlock_intend), rwlock_intend_doc},
-    {"async_rwlock_read", core_async_rwlock_read, METH_O, rwlock_read_doc},
+    {"async_rwlock_read", FAST(core_async_rwlock_read), rwlock_read_doc},
     {"async_rwlock_start", FAST(core_async_rwlock_start), rwlock_start_doc},
     {NULL, NULL, 0, NULL},
 };

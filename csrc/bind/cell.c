@@ -76,23 +76,35 @@ make_stable(ips_segment *segment, void *context, ips_offset *root)
     return IPS_OK;
 }
 
-static uint32_t
-segment_type_of(enum ips_cell_type type)
+static const uint8_t segment_types[] = {
+    [IPS_CELL_LOCK] = IPS_TYPE_LOCK,
+    [IPS_CELL_EVENT] = IPS_TYPE_EVENT,
+    [IPS_CELL_ATOMIC_INT] = IPS_TYPE_ATOMIC_INT,
+    [IPS_CELL_ATOMIC_FLOAT] = IPS_TYPE_ATOMIC_FLOAT,
+    [IPS_CELL_ATOMIC_BOOL] = IPS_TYPE_ATOMIC_BOOL,
+    [IPS_CELL_RLOCK] = IPS_TYPE_RLOCK,
+    [IPS_CELL_SEMAPHORE] = IPS_TYPE_SEMAPHORE,
+    [IPS_CELL_BOUNDED_SEMAPHORE] = IPS_TYPE_BOUNDED_SEMAPHORE,
+    [IPS_CELL_CONDITION] = IPS_TYPE_CONDITION,
+    [IPS_CELL_BARRIER] = IPS_TYPE_BARRIER,
+    [IPS_CELL_RWLOCK] = IPS_TYPE_RWLOCK,
+};
+
+uint32_t
+ips_cell_type_in_segment(uint32_t cell)
 {
-    static const uint8_t types[] = {
-        [IPS_CELL_LOCK] = IPS_TYPE_LOCK,
-        [IPS_CELL_EVENT] = IPS_TYPE_EVENT,
-        [IPS_CELL_ATOMIC_INT] = IPS_TYPE_ATOMIC_INT,
-        [IPS_CELL_ATOMIC_FLOAT] = IPS_TYPE_ATOMIC_FLOAT,
-        [IPS_CELL_ATOMIC_BOOL] = IPS_TYPE_ATOMIC_BOOL,
-        [IPS_CELL_RLOCK] = IPS_TYPE_RLOCK,
-        [IPS_CELL_SEMAPHORE] = IPS_TYPE_SEMAPHORE,
-        [IPS_CELL_BOUNDED_SEMAPHORE] = IPS_TYPE_BOUNDED_SEMAPHORE,
-        [IPS_CELL_CONDITION] = IPS_TYPE_CONDITION,
-        [IPS_CELL_BARRIER] = IPS_TYPE_BARRIER,
-        [IPS_CELL_RWLOCK] = IPS_TYPE_RWLOCK,
-    };
-    return types[type];
+    return cell < sizeof segment_types ? segment_types[cell] : 0;
+}
+
+uint32_t
+ips_cell_type_from_segment(uint32_t type)
+{
+    for (uint32_t cell = IPS_CELL_LOCK; cell < sizeof segment_types; cell++) {
+        if (segment_types[cell] == type) {
+            return cell;
+        }
+    }
+    return IPS_CELL_FREE;
 }
 
 /* `place` becomes the object's, or is given up. */
@@ -150,7 +162,7 @@ static PyObject *
 restore_inside(PyTypeObject *type, ips_state *state, PyObject *args, enum ips_cell_type cell_type)
 {
     PyObject *self = type->tp_alloc(type, 0);
-    ips_cell_place *place = self == NULL ? NULL : new_place(segment_type_of(cell_type));
+    ips_cell_place *place = self == NULL ? NULL : new_place(ips_cell_type_in_segment(cell_type));
     if (place != NULL && ips_home_restore(state, args, place->type, true, &place->home) < 0) {
         PyMem_Free(place);
         place = NULL;
@@ -197,7 +209,7 @@ ips_cell_object_open(ips_cell_object *self, const ips_container_where *where,
         return -1;
     }
     if (where->segment != NULL && where->segment != Py_None) {
-        return open_inside(self, state, where, (making){segment_type_of(type), words});
+        return open_inside(self, state, where, (making){ips_cell_type_in_segment(type), words});
     }
     ips_cell_spec spec = {.type = type};
     if (words != NULL) {
@@ -363,6 +375,18 @@ ips_cell_problems(ips_cell_object *self,
 
 /* --- waiting ------------------------------------------------------------- */
 
+void
+ips_cell_object_place(const ips_cell_object *self, uint64_t *file, uint64_t *place)
+{
+    if (self->place == NULL) {
+        ips_cell_wait_place(&self->cell, file, place);
+        return;
+    }
+    const ips_object *object = ips_segment_object(self->place->home.segment);
+    *file = ips_wait_file((const ips_header_shm *)object->base);
+    *place = self->place->home.root;
+}
+
 /* How to wait: ips_wait_without_gil, or ips_wait_uninterrupted. */
 typedef int (*wait_manner)(ips_wait_step step, void *context, int64_t deadline);
 
@@ -371,17 +395,13 @@ wait_on(ips_cell_object *self, wait_manner manner, ips_gated *job, int64_t deadl
 {
     ips_waiting waiting = {.space = self->cell.space, .deadline = deadline};
     ips_futex_look fate;
+    ips_cell_object_place(self, &waiting.file, &waiting.place);
     if (self->place != NULL) {
-        const ips_object *file = ips_segment_object(self->place->home.segment);
-        waiting.file = ips_wait_file((const ips_header_shm *)file->base);
-        waiting.place = self->place->home.root;
         fate = ips_stable_fate(self->cell.shm->words);
         job->fate = &fate;
         if (!ips_cell_lives(self)) {
             return ips_fail(IPS_EGONE, "it was destroyed in its segment");
         }
-    } else {
-        ips_cell_wait_place(&self->cell, &waiting.file, &waiting.place);
     }
     ips_waiting_begin(&waiting);
     int status = manner(ips_gated_step, job, deadline);

@@ -103,6 +103,15 @@ PyObject *ips_cell_problems(ips_cell_object *self,
 /* Closed, or ObjectGone where it was destroyed in its segment. */
 PyObject *ips_cell_raise_closed(ips_cell_object *self);
 
+/* What tells it apart in every process, as member/waits.h does; of one that is
+ * entered. */
+void ips_cell_object_place(const ips_cell_object *self, uint64_t *file, uint64_t *place);
+
+/* The type that a cell has in a segment's catalogue (enum ips_type), and the other
+ * way round; 0 where there is none. */
+uint32_t ips_cell_type_in_segment(uint32_t cell);
+uint32_t ips_cell_type_from_segment(uint32_t type);
+
 /* The name (in a segment: the key) of one that is open, or NULL. */
 static inline const char *
 ips_cell_name_of(const ips_cell_object *self)

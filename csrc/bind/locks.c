@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/atomics.h"
+#include "bind/cell.h"
 #include "bind/facts.h"
 #include "data/types.h"
 #include "data/atomic.h"
@@ -25,7 +26,7 @@
 /* What one of the wide ones says of its members. */
 typedef struct {
     ips_owner owner;
-    uint64_t count;
+    uint64_t count, trace;
 } share;
 
 typedef struct {
@@ -54,9 +55,11 @@ is_lock(const ips_cell_facts *cell)
 }
 
 static int
-add_share(search *job, ips_owner owner, uint64_t count)
+add_share(search *job, ips_owner owner, uint64_t count, const ips_trace_shm *trace)
 {
-    share one = {owner & ~IPS_OWNER_FLAGS, count};
+    /* relaxed: of a private copy. */
+    share one = {owner & ~IPS_OWNER_FLAGS, count,
+                 atomic_load_explicit(trace, memory_order_relaxed)};
     return owner == IPS_NOBODY ? 0 : ips_facts_append(&job->shares, &one);
 }
 
@@ -72,7 +75,7 @@ look_at_rwlock(search *job, found *out)
                       IPS_RWLOCK_ABANDONED) != 0;
     if ((gate & IPS_RWLOCK_INSIDE) != 0) {
         (void)snprintf(out->state, sizeof out->state, "written");
-        return add_share(job, gate, 1);
+        return add_share(job, gate, 1, &lock->trace);
     }
     uint64_t readers = 0;
     int status = 0;
@@ -81,50 +84,12 @@ look_at_rwlock(search *job, found *out)
         uint32_t active = atomic_load_explicit(&line->active, memory_order_relaxed);
         if (active != 0) {
             readers += active;
-            status = add_share(job, atomic_load_explicit(&line->owner, memory_order_relaxed), active);
+            status = add_share(job, atomic_load_explicit(&line->owner, memory_order_relaxed),
+                               active, &line->trace);
         }
     }
     (void)snprintf(out->state, sizeof out->state, readers == 0 ? "free" : "read");
     return status;
-}
-
-/* What one waits on, as a cell and in a segment's catalogue. */
-static const struct {
-    uint32_t cell, stable;
-} twins[] = {
-    {IPS_CELL_LOCK, IPS_TYPE_LOCK},
-    {IPS_CELL_EVENT, IPS_TYPE_EVENT},
-    {IPS_CELL_RLOCK, IPS_TYPE_RLOCK},
-    {IPS_CELL_SEMAPHORE, IPS_TYPE_SEMAPHORE},
-    {IPS_CELL_BOUNDED_SEMAPHORE, IPS_TYPE_BOUNDED_SEMAPHORE},
-    {IPS_CELL_CONDITION, IPS_TYPE_CONDITION},
-    {IPS_CELL_BARRIER, IPS_TYPE_BARRIER},
-    {IPS_CELL_RWLOCK, IPS_TYPE_RWLOCK},
-    {IPS_CELL_ATOMIC_INT, IPS_TYPE_ATOMIC_INT},
-    {IPS_CELL_ATOMIC_FLOAT, IPS_TYPE_ATOMIC_FLOAT},
-    {IPS_CELL_ATOMIC_BOOL, IPS_TYPE_ATOMIC_BOOL},
-};
-
-static uint32_t
-stable_type(uint32_t cell)
-{
-    for (size_t i = 0; i < sizeof twins / sizeof twins[0]; i++) {
-        if (twins[i].cell == cell) {
-            return twins[i].stable;
-        }
-    }
-    return 0;
-}
-
-static uint32_t
-cell_type(uint32_t stable)
-{
-    for (size_t i = 0; i < sizeof twins / sizeof twins[0]; i++) {
-        if (twins[i].stable == stable) {
-            return twins[i].cell;
-        }
-    }
-    return IPS_CELL_FREE;
 }
 
 static bool
@@ -148,7 +113,8 @@ look_at_semaphore(search *job, found *out)
         const ips_semaphore_seat_shm *seat = &semaphore->seats[i];
         uint64_t count = atomic_load_explicit(&seat->count, memory_order_relaxed);
         if (count != 0) {
-            status = add_share(job, atomic_load_explicit(&seat->owner, memory_order_relaxed), count);
+            status = add_share(job, atomic_load_explicit(&seat->owner, memory_order_relaxed),
+                               count, &seat->trace);
         }
     }
     return status;
@@ -159,7 +125,7 @@ static bool
 copy_stable_body(search *job, const found *out)
 {
     ips_wide wide;
-    ips_stable_wide(out->inside, out->root, stable_type(out->cell.type), out->name, &wide);
+    ips_stable_wide(out->inside, out->root, ips_cell_type_in_segment(out->cell.type), out->name, &wide);
     if (wide.shm == NULL) {
         return false;
     }
@@ -255,7 +221,7 @@ look_at_entry(search *job, ips_segment *segment, const char *name, const ips_ent
     found copy = {.inside = segment, .root = entry->offset};
     const ips_object *object = ips_segment_object(segment);
     const ips_cell_shm *cell = ips_segment_at(segment, entry->offset, IPS_STABLE_SIZE);
-    copy.cell.type = cell_type(entry->type);
+    copy.cell.type = ips_cell_type_from_segment(entry->type);
     if (cell == NULL || copy.cell.type == IPS_CELL_FREE ||
         ips_stable_generation(segment, entry->offset, entry->type) == 0) {
         return 0; /* something else, or gone */
@@ -314,11 +280,11 @@ find_all(search *job)
     return status < 0 ? status : ips_cells_each(job->space, visit_pooled, job);
 }
 
-/* One (owner, ident of its thread, how many it has); ident 0: not known. */
+/* One (owner, which thread or task as in sync/trace.h, how many it has). */
 static PyObject *
-holder(ips_owner owner, uint64_t ident, uint64_t count)
+holder(ips_owner owner, uint64_t trace, uint64_t count)
 {
-    return Py_BuildValue("(KKK)", (unsigned long long)owner, (unsigned long long)ident,
+    return Py_BuildValue("(KKK)", (unsigned long long)owner, (unsigned long long)trace,
                          (unsigned long long)count);
 }
 
@@ -334,7 +300,7 @@ holders_of(const found *copy, const share *shares)
     PyObject *list = PyList_New(copy->shares);
     for (uint32_t i = 0; list != NULL && i < copy->shares; i++) {
         const share *one = &shares[copy->first + i];
-        PyObject *item = holder(one->owner, 0, one->count);
+        PyObject *item = holder(one->owner, one->trace, one->count);
         if (item == NULL) {
             Py_CLEAR(list);
         } else {
@@ -367,7 +333,8 @@ build_lock(const found *copy, const share *shares)
 
 PyDoc_STRVAR(locks_doc, "locks($module, /, namespace=None)\n--\n\n"
     "The primitives of a namespace that one can wait for, as dicts: named ones, those in\n"
-    "segments, then the unnamed by index.  `holders` are (owner, thread ident, how many); ident 0: not known.");
+    "segments, then the unnamed by index.  `holders` are (owner, trace, how many); the trace is\n"
+    "the ident of a thread, from 2**63 on the number of a task, 0 where neither is known.");
 
 static PyObject *
 core_locks(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -421,10 +388,11 @@ build_wait(const void *item)
 {
     const ips_wait_facts *facts = (const ips_wait_facts *)item;
     int64_t left = facts->deadline - ips_now();
-    return Py_BuildValue("{s:K,s:i,s:K,s:K,s:K,s:L,s:d,s:N,s:K,s:d}",
+    return Py_BuildValue("{s:K,s:i,s:K,s:k,s:K,s:K,s:L,s:d,s:N,s:K,s:d}",
         "owner", (unsigned long long)facts->owner,
         "thread", (int)facts->thread,
         "ident", (unsigned long long)facts->ident,
+        "task", (unsigned long)facts->task,
         "file", (unsigned long long)facts->file,
         "place", (unsigned long long)facts->place,
         "since", (long long)facts->since,
@@ -436,7 +404,8 @@ build_wait(const void *item)
 }
 
 PyDoc_STRVAR(waits_doc, "waits($module, /, namespace=None)\n--\n\n"
-    "What the parked threads of a namespace's members wait for, as dicts; `file` and `place`\n"
+    "What the parked threads of a namespace's members wait for, and tasks of their event loops\n"
+    "(`task` is not 0: the number of one that this thread runs), as dicts; `file` and `place`\n"
     "are those of locks().  `holder` was found in the way when the thread parked last.");
 
 static PyObject *

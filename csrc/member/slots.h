@@ -57,10 +57,11 @@ typedef struct {
     uint8_t reserved2[IPS_SLOT_PAGE - 1024 - IPS_MAX_SLOTS / 8];
 } ips_members_shm;
 
-/* What one parked thread of the member waits for: news for people, which
- * nothing in the core relies on.  Written by that thread alone, after it
- * claimed the record by setting `since` from 0 to 1; `since` last of all.
- * Killed anywhere, its member's page is nobody's and the records go with it. */
+/* What one parked thread of the member waits for, or one task of an event loop:
+ * news for people, which nothing in the core relies on.  Written by that thread
+ * (the loop's) alone, after it claimed the record by setting `since` from 0 to 1;
+ * `since` last of all.  Killed anywhere, its member's page is nobody's and the
+ * records go with it. */
 typedef struct {
     _Atomic uint64_t since;        /* 0: CLOCK_MONOTONIC ns; 0 free, 1 being written */
     _Atomic uint64_t file;         /* 8: of the object waited for, see member/waits.h */
@@ -70,10 +71,11 @@ typedef struct {
     _Atomic uint64_t holder_since; /* 40: when it first found that one */
     _Atomic uint64_t ident;        /* 48: of the thread, see ips_thread_ident */
     _Atomic uint32_t thread;       /* 56: the kernel's number of it */
-    uint32_t reserved;
+    _Atomic uint32_t task;         /* 60: 0, or the number of a task that it runs */
 } ips_wait_shm;
 
-#define IPS_SLOT_WAITS 32u /* threads that wait beyond these are not listed */
+#define IPS_SLOT_WAITS 32u       /* threads that wait beyond these are not listed */
+#define IPS_SLOT_TASK_WAITS 16u  /* so many of them for tasks */
 
 typedef struct {
     _Atomic uint64_t state;     /* 0: generation << 8 | phase */

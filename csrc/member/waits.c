@@ -20,23 +20,30 @@ ips_waiting_begin(ips_waiting *waiting)
 }
 
 void
-ips_waiting_end(ips_waiting *waiting)
+ips_waiting_hide(ips_waiting *waiting)
 {
-    current = waiting->outer;
     /* The record of a parent belongs to the parent, whoever forked in between. */
     if (waiting->record != NULL && ips_space_self(waiting->space) == waiting->owner) {
         /* release: the fields are done with; pairs with the claim in take_record. */
         atomic_store_explicit(&waiting->record->since, 0, memory_order_release);
     }
+    waiting->record = NULL;
 }
 
-/* A free record of ours, or NULL.  Each thread begins where it is likely to
- * find the one it had before. */
-static ips_wait_shm *
-take_record(ips_slot_shm *slot, uint32_t thread)
+void
+ips_waiting_end(ips_waiting *waiting)
 {
-    for (uint32_t i = 0; i < IPS_SLOT_WAITS; i++) {
-        ips_wait_shm *record = &slot->waits[(thread + i) % IPS_SLOT_WAITS];
+    current = waiting->outer;
+    ips_waiting_hide(waiting);
+}
+
+/* One of our first `most` records that is free, or NULL.  Each thread begins
+ * where it is likely to find the one it had before. */
+static ips_wait_shm *
+take_record(ips_slot_shm *slot, uint32_t start, uint32_t most)
+{
+    for (uint32_t i = 0; i < most; i++) {
+        ips_wait_shm *record = &slot->waits[(start + i) % most];
         uint64_t since = 0;
         /* acquire: pairs with the release in ips_waiting_end, of another thread. */
         if (atomic_compare_exchange_strong_explicit(&record->since, &since, BEING_WRITTEN,
@@ -48,7 +55,7 @@ take_record(ips_slot_shm *slot, uint32_t thread)
 }
 
 static void
-write_record(ips_waiting *waiting, uint32_t thread)
+write_record(const ips_waiting *waiting, uint32_t thread, uint32_t task)
 {
     ips_wait_shm *record = waiting->record;
     /* relaxed: published by the store of since. */
@@ -58,9 +65,20 @@ write_record(ips_waiting *waiting, uint32_t thread)
     atomic_store_explicit(&record->holder, IPS_NOBODY, memory_order_relaxed);
     atomic_store_explicit(&record->holder_since, 0, memory_order_relaxed);
     atomic_store_explicit(&record->thread, thread, memory_order_relaxed);
+    atomic_store_explicit(&record->task, task, memory_order_relaxed);
     atomic_store_explicit(&record->ident, ips_thread_ident(), memory_order_relaxed);
     /* release: pairs with the acquire in read_record. */
     atomic_store_explicit(&record->since, (uint64_t)ips_now(), memory_order_release);
+}
+
+static void
+write_holder(ips_wait_shm *record, ips_owner holder)
+{
+    /* relaxed, all: its thread alone writes the record, people read it. */
+    if (record != NULL && atomic_load_explicit(&record->holder, memory_order_relaxed) != holder) {
+        atomic_store_explicit(&record->holder_since, (uint64_t)ips_now(), memory_order_relaxed);
+        atomic_store_explicit(&record->holder, holder, memory_order_relaxed);
+    }
 }
 
 void
@@ -74,17 +92,31 @@ ips_waiting_park(ips_space *space, ips_owner holder)
     if (waiting->owner != me) {
         uint32_t thread = (uint32_t)ips_thread_id();
         waiting->owner = me;
-        waiting->record = take_record(ips_slot_at(space, ips_owner_slot(me)), thread);
+        waiting->record = take_record(ips_slot_at(space, ips_owner_slot(me)), thread,
+                                      IPS_SLOT_WAITS);
         if (waiting->record != NULL) {
-            write_record(waiting, thread);
+            write_record(waiting, thread, 0);
         }
     }
-    ips_wait_shm *record = waiting->record;
-    /* relaxed, here and below: this thread alone writes it, people read it. */
-    if (record != NULL && atomic_load_explicit(&record->holder, memory_order_relaxed) != holder) {
-        atomic_store_explicit(&record->holder_since, (uint64_t)ips_now(), memory_order_relaxed);
-        atomic_store_explicit(&record->holder, holder, memory_order_relaxed);
+    write_holder(waiting->record, holder);
+}
+
+void
+ips_waiting_show(ips_waiting *waiting, uint32_t task, ips_owner holder)
+{
+    ips_owner me = ips_space_self(waiting->space);
+    if (me == IPS_NOBODY) {
+        return;
     }
+    if (waiting->record == NULL || waiting->owner != me) {
+        waiting->owner = me;
+        waiting->record = take_record(ips_slot_at(waiting->space, ips_owner_slot(me)), task,
+                                      IPS_SLOT_TASK_WAITS);
+        if (waiting->record != NULL) {
+            write_record(waiting, (uint32_t)ips_thread_id(), task);
+        }
+    }
+    write_holder(waiting->record, holder);
 }
 
 /* False where nobody waits by this record, or it changed meanwhile. */
@@ -104,6 +136,8 @@ read_record(ips_wait_shm *record, ips_wait_facts *out)
     out->holder = atomic_load_explicit(&record->holder, memory_order_relaxed);
     out->holder_since = (int64_t)atomic_load_explicit(&record->holder_since, memory_order_relaxed);
     out->thread = (int32_t)atomic_load_explicit(&record->thread, memory_order_relaxed);
+    /* relaxed, both: as above. */
+    out->task = atomic_load_explicit(&record->task, memory_order_relaxed);
     out->ident = atomic_load_explicit(&record->ident, memory_order_relaxed);
     /* Fields before the second look; pairs with the stores in write_record. */
     atomic_thread_fence(memory_order_acquire);

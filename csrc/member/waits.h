@@ -40,6 +40,12 @@ void ips_waiting_end(ips_waiting *waiting);
 /* A park in `space` is next; `holder` (or IPS_NOBODY) is in the way. */
 void ips_waiting_park(ips_space *space, ips_owner holder);
 
+/* The same for a task of an event loop, whose thread goes on meanwhile: `waiting`,
+ * zeros but for space, place and deadline, is shown from the first call until
+ * ips_waiting_hide.  Each call says who is in the way now. */
+void ips_waiting_show(ips_waiting *waiting, uint32_t task, ips_owner holder);
+void ips_waiting_hide(ips_waiting *waiting);
+
 static inline uint64_t
 ips_wait_file(const ips_header_shm *header)
 {
@@ -56,6 +62,7 @@ typedef struct {
     ips_owner holder;
     int64_t holder_since;
     int32_t thread;
+    uint32_t task; /* 0: the thread itself is parked */
     uint64_t ident;
 } ips_wait_facts;
 

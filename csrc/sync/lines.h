@@ -13,7 +13,8 @@
  *                   `claims`; from a member to 0 by itself.
  *   8   active   4  what the object counts: reads held, threads inside wait()
  *   12  waiting  4  a second such count
- *   16  spare   48
+ *   16  trace    8  which thread has one of `active`, for people: sync/trace.h
+ *   24  spare   40
  *
  * Claiming: the counts are cleared, then `owner` is stored, then `used`.  A
  * death between leaves a line of a dead owner without counts, or one beyond
@@ -30,6 +31,7 @@
 #include <stdint.h>
 
 #include "sync/lock.h"
+#include "sync/trace.h"
 #include "sync/wide.h"
 
 typedef struct {
@@ -42,7 +44,8 @@ typedef struct {
     _Atomic uint64_t owner;
     _Atomic uint32_t active;
     _Atomic uint32_t waiting;
-    uint8_t spare[48];
+    ips_trace_shm trace;
+    uint8_t spare[40];
 } ips_line_shm;
 
 _Static_assert(sizeof(ips_lines_shm) == 16, "byte map above");

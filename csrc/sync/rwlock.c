@@ -58,6 +58,7 @@ enter(ips_rwlock *lock, ips_line_shm *line)
     gate = atomic_load_explicit(&lock->shm->gate, memory_order_acquire);
     if (gate == 0 || (others != 0 && may_pass(gate, reads_held))) {
         reads_held++;
+        ips_trace_take(&line->trace);
         return true;
     }
     (void)count_down(lock, line);
@@ -97,7 +98,17 @@ ips_rwlock_drop_read(ips_rwlock *lock, ips_line_shm *line)
         return false;
     }
     reads_held -= reads_held != 0;
+    ips_trace_leave(&line->trace);
     return true;
+}
+
+void
+ips_rwlock_sign_read(ips_rwlock *lock, uint64_t trace)
+{
+    ips_line_shm *line = ips_lines_mine(&lock->lines, ips_space_self(lock->space));
+    if (line != NULL && trace != 0) {
+        ips_trace_sign(&line->trace, trace);
+    }
 }
 
 int
@@ -293,5 +304,6 @@ ips_rwlock_downgrade(ips_rwlock *lock, int64_t deadline)
         return status;
     }
     reads_held++;
+    ips_trace_take(&line->trace);
     return IPS_OK;
 }

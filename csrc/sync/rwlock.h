@@ -15,7 +15,8 @@
  *   32  lines    16  active: reads held.  waiting: threads waiting to read.
  *   48  state     4  bit 0 ABANDONED: a writer died inside, and no writer has
  *                    left since; bit 1 BLOCKED: readers have waited (a hint)
- *   52  spare    12
+ *   52  spare     4
+ *   56  trace     8  which thread wrote last, for people: sync/trace.h
  *
  * Reader: count on the own line, full fence, look at the gate; where it is
  * shut, take the count back and wait.  Writer: take the turn, shut the gate,
@@ -59,7 +60,8 @@ typedef struct {
     ips_eventcount_shm opened;
     ips_lines_shm lines;
     _Atomic uint32_t state;
-    uint32_t spare[3];
+    uint32_t spare;
+    ips_trace_shm trace;
 } ips_rwlock_shm;
 
 _Static_assert(sizeof(ips_rwlock_shm) == 64, "byte map above");
@@ -68,6 +70,7 @@ _Static_assert(offsetof(ips_rwlock_shm, upgrader) == 16, "byte map above");
 _Static_assert(offsetof(ips_rwlock_shm, drained) == 24, "byte map above");
 _Static_assert(offsetof(ips_rwlock_shm, lines) == 32, "byte map above");
 _Static_assert(offsetof(ips_rwlock_shm, state) == 48, "byte map above");
+_Static_assert(offsetof(ips_rwlock_shm, trace) == 56, "byte map above");
 
 #define IPS_RWLOCK_INSIDE (UINT64_C(1) << 30)
 #define IPS_RWLOCK_ABANDONED UINT32_C(1)
@@ -131,6 +134,9 @@ typedef struct {
 
 IPS_MUST_CHECK int ips_rwlock_intend(ips_rwlock_intent *intent, int64_t deadline);
 void ips_rwlock_desist(ips_rwlock_intent *intent);
+
+/* What this process read last is for the task of that trace, 0: for its thread. */
+void ips_rwlock_sign_read(ips_rwlock *lock, uint64_t trace);
 
 /* Ask for proof of the deaths that stand in somebody's way, and clear them
  * away: for those who only try.  Costs system calls. */

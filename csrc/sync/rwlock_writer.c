@@ -300,6 +300,7 @@ ips_rwlock_intend(ips_rwlock_intent *intent, int64_t deadline)
     }
     if (status == IPS_OK) {
         intent->has_turn = false; /* it has become the write */
+        ips_trace_take(&intent->lock->shm->trace);
         if (intent->upgrades) {
             (void)ips_rwlock_drop_read(intent->lock, line);
             conclude_upgrade(intent);

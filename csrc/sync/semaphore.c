@@ -48,6 +48,7 @@ claim(ips_semaphore_shm *shm, uint32_t index)
     if (count == 0) {
         seat->since = ++shm->serial;
     }
+    ips_trace_take(&seat->trace);
     /* release: `since` comes first, whoever dies here; pairs with the acquire in
      * ips_semaphore_look. */
     atomic_store_explicit(&seat->count, count + 1, memory_order_release);
@@ -184,6 +185,15 @@ ips_semaphore_quick(ips_semaphore *semaphore, ips_owner me)
     claim(semaphore->shm, seat);
     leave_quickly(semaphore, word - IPS_SEMAPHORE_ONE);
     return 1;
+}
+
+void
+ips_semaphore_sign(ips_semaphore *semaphore, uint64_t trace)
+{
+    uint32_t seat = ips_semaphore_mine(semaphore, ips_space_self(semaphore->space));
+    if (seat != IPS_NO_SEAT && trace != 0) {
+        ips_trace_sign(&semaphore->shm->seats[seat].trace, trace);
+    }
 }
 
 /* 1 taken, 0 there is none, or the lock was not to be had in time, ... */

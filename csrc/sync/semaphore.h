@@ -28,7 +28,7 @@
  *   0    owner    8  a member, 0: nobody's.  It keeps its seat while it lives
  *   8    count    8  its claims
  *   16   since    8  a serial: when it got the first of them
- *   24   reserved 8
+ *   24   trace    8  which thread has one, for people: sync/trace.h
  *
  * The word
  *   bits 0-13   its lock: 0 free; n: held by the owner of seat n - 1; all ones:
@@ -79,6 +79,7 @@
 
 #include "sync/eventcount.h"
 #include "sync/lock.h"
+#include "sync/trace.h"
 #include "sync/wide.h"
 
 #define IPS_SEMAPHORE_MAX (INT64_C(1) << 48)  /* of the value */
@@ -93,7 +94,7 @@ typedef struct {
     _Atomic uint64_t owner;
     _Atomic uint64_t count;
     uint64_t since;
-    uint64_t reserved;
+    ips_trace_shm trace;
 } ips_semaphore_seat_shm;
 
 typedef struct {
@@ -169,6 +170,9 @@ bool ips_semaphore_arm(ips_semaphore *semaphore, bool thorough);
  * had not given up are taken back as from any dead member. */
 IPS_MUST_CHECK int ips_semaphore_release(ips_semaphore *semaphore, ips_owner me, int64_t n,
                                          int64_t deadline);
+
+/* The last permit is for the task of that trace, 0: for the thread that took it. */
+void ips_semaphore_sign(ips_semaphore *semaphore, uint64_t trace);
 
 /* Who has claims in the seat, and how many; IPS_NOBODY where there are none.
  * Without the lock. */

@@ -81,6 +81,7 @@ ips_semaphore_unclaim(ips_semaphore_seat_shm *seat, uint64_t permits)
      * ips_semaphore_look. */
     uint64_t count = atomic_load_explicit(&seat->count, memory_order_relaxed);
     atomic_store_explicit(&seat->count, count - permits, memory_order_release);
+    ips_trace_leave(&seat->trace);
 }
 
 #endif

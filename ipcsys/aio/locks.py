@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from asyncio import current_task
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -17,18 +18,19 @@ from ipcsys.errors import NotHeld
 if TYPE_CHECKING:
     from types import TracebackType
 
-# Tasks as holders of rlocks, where threads stand otherwise: numbers that no thread has.
-_numbers = itertools.count(1 << 63)
+# Tasks as holders of rlocks, where threads stand otherwise: numbers that no thread has,
+# a new one for each task, and in its low half the one that ipcsys.sync tells of.
+_numbers = itertools.count(1 << 63, 1 << 32)
 _tasks: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
 
 
 def _this_task() -> int:
-    task = asyncio.current_task()
+    task = current_task()
     if task is None:
         raise RuntimeError("an RLock is held by a task, and this is none")
     number = _tasks.get(task)
     if number is None:
-        number = _tasks[task] = next(_numbers)
+        number = _tasks[task] = next(_numbers) | _core.async_task(task)
     return number
 
 
@@ -99,14 +101,14 @@ class Lock(_Holdable):
         Tasks of one event loop get it in the order in which they asked.  A task
         that is cancelled meanwhile has not taken it."""
         checked(timeout)
-        if not is_waited_for(self._turn) and self.shared.acquire(False):
+        if not is_waited_for(self._turn) and _core.async_lock_take(self.shared, current_task()):
             return True
         if timeout == 0:
             return False
         return await wait(self._turn, self._try, timeout) is not NOT_YET
 
     def _try(self) -> Any:
-        return self.shared.acquire(False) or NOT_YET
+        return _core.async_lock_take(self.shared, current_task()) or NOT_YET
 
     def release(self) -> None:
         """Give the lock up; NotHeld (a RuntimeError) where nobody holds it."""

@@ -40,11 +40,13 @@ _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 class Waiter:
     """One task's wait."""
 
-    __slots__ = ("announced", "expired", "future", "since")
+    __slots__ = ("announced", "expired", "future", "shown", "since", "timeout")
 
-    def __init__(self, since: int) -> None:
+    def __init__(self, since: int, timeout: float | None) -> None:
         self.future: asyncio.Future[None] | None = None  # what it sleeps on
         self.since = since
+        self.timeout = timeout
+        self.shown: Any = None  # what lets `ipcsys locks` tell of it
         self.announced = False
         self.expired = False
 
@@ -295,14 +297,15 @@ async def wait(
     at first."""
     loop = asyncio.get_running_loop()
     line = hub_of(loop).line(thing)
-    waiter = Waiter(since)
+    waiter = Waiter(since, None if timeout is None else max(0.0, timeout))
     line.waiters.append(waiter)
-    timer = None if timeout is None else loop.call_later(max(0.0, timeout), waiter.expire)
+    timer = None if waiter.timeout is None else loop.call_later(waiter.timeout, waiter.expire)
     try:
         return await _wait_in(line, waiter, attempt)
     finally:
         if timer is not None:
             timer.cancel()
+        waiter.shown = None
         line.leave(waiter)
 
 
@@ -323,6 +326,9 @@ async def _wait_in(line: Line, waiter: Waiter, attempt: Callable[[], Any] | None
             return NOT_YET
         tries += 1
         if not again:
+            waiter.shown = _core.async_show(
+                line.thing.shared, asyncio.current_task(), waiter.timeout, waiter.shown
+            )
             waiter.future = line.hub.loop.create_future()
             try:
                 await waiter.future

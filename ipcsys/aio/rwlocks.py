@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from asyncio import current_task
 from typing import TYPE_CHECKING, Any
 
 from ipcsys import _core
@@ -41,14 +42,14 @@ class RWLock(Face):
     async def acquire_read(self, timeout: float | None = None) -> bool:
         """Take the lock for reading: True, or False when `timeout` seconds were not enough."""
         checked(timeout)
-        if not is_waited_for(self._gate) and _core.async_rwlock_read(self.shared):
+        if not is_waited_for(self._gate) and _core.async_rwlock_read(self.shared, current_task()):
             return True
         if timeout == 0:
             return False
         return await wait(self._gate, self._try_read, timeout) is not NOT_YET
 
     def _try_read(self) -> Any:
-        return _core.async_rwlock_read(self.shared) or NOT_YET
+        return _core.async_rwlock_read(self.shared, current_task()) or NOT_YET
 
     def release_read(self) -> None:
         """Give up a read; NotHeld (a RuntimeError) where this process has none."""
@@ -75,7 +76,7 @@ class RWLock(Face):
 
     async def _intend(self, upgrades: bool, timeout: float | None) -> bool:
         checked(timeout)
-        stay = _core.async_rwlock_start(self.shared, upgrades)
+        stay = _core.async_rwlock_start(self.shared, upgrades, current_task())
 
         def attempt() -> Any:
             return _core.async_rwlock_intend(stay) or NOT_YET

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from asyncio import current_task
 from typing import TYPE_CHECKING, Any
 
 from ipcsys import _core
@@ -31,14 +32,14 @@ class Semaphore(Face):
         Tasks of one event loop get theirs in the order in which they asked.  A task
         that is cancelled meanwhile has not taken one."""
         checked(timeout)
-        if not is_waited_for(self._permit) and _core.async_semaphore_take(self.shared):
+        if not is_waited_for(self._permit) and _core.async_semaphore_take(self.shared, current_task()):
             return True
         if timeout == 0:
             return self.shared.acquire(False)  # asks for the dead as well
         return await wait(self._permit, self._try, timeout) is not NOT_YET
 
     def _try(self) -> Any:
-        return _core.async_semaphore_take(self.shared) or NOT_YET
+        return _core.async_semaphore_take(self.shared, current_task()) or NOT_YET
 
     def release(self, n: int = 1) -> None:
         """Give back n permits; ValueError where a BoundedSemaphore would have more than its

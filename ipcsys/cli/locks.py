@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ipcsys locks`: who holds what, who waits for it, and who waits for each other."""
 
+import time
 from dataclasses import asdict
 
 import click
@@ -24,10 +25,14 @@ def party(who):
     words = f"{who.program} {who.pid}"
     if thread is not None and thread != who.pid:
         words += f"/{thread}" if who.thread is not None else f"/{thread:#x}"
+    if who.task is not None:
+        words += f" task {who.task:#x}"
     if getattr(who, "count", 1) > 1:
         words += f" has {who.count}"
     if who.seconds is not None:
         words += f" for {quantity(who.seconds, 's')}"
+    elif getattr(who, "seen", None):
+        words += f", seen for {quantity(who.seen, 's')}"
     return words
 
 
@@ -55,16 +60,20 @@ def cycle_facts(cycle):
 
 
 def cycle_lines(cycle):
+    from ipcsys import sync
+
     if len(cycle.steps) == 1:
         title = "A thread waits for what it holds itself"
     else:
         title = f"{len(cycle.steps)} threads wait for each other"
+    if any(waiter.task is not None for waiter, _lock in cycle.steps):
+        title = title.replace("A thread", "A task").replace("threads", "threads or tasks")
     title += "" if cycle.certain else ", as far as can be told"
     title += "" if cycle.for_ever else "; a timeout will end it"
     yield f"{title}:"
     for waiter, lock in cycle.steps:
         yield (
-            f"    {waiter.program} (pid {waiter.pid}, thread {waiter.thread}) waits for"
+            f"    {waiter.program} (pid {waiter.pid}, {sync.waiter_place(waiter)}) waits for"
             f" {lock.label} ({lock.kind}) since {quantity(waiter.seconds, 's')}"
         )
 
@@ -72,9 +81,11 @@ def cycle_lines(cycle):
 @click.command()
 @click.option("--all", "everything", is_flag=True,
               help="Also the unnamed ones that nobody has and nobody waits for.")  # fmt: skip
+@click.option("--over", metavar="SECONDS", type=click.FloatRange(min=0),
+              help="Look twice, so long apart: since when is it seen held where nobody waits.")  # fmt: skip
 @namespace_option
 @json_option
-def locks(namespace, as_json, everything):
+def locks(namespace, as_json, everything, over):
     """List every lock of a namespace: who holds it, since when, who waits.
 
     Also events and whatever else one can wait for.  Exit status 1 where
@@ -82,7 +93,11 @@ def locks(namespace, as_json, everything):
     """
     from ipcsys import sync
 
-    found, cycles = sync.survey(namespace)
+    observer = sync.Observer(namespace)
+    if over is not None:
+        observer.locks()
+        time.sleep(over)
+    found, cycles = observer.survey()
     shown = [lock for lock in found if everything or lock.name is not None or not lock.idle]
     hidden = len(found) - len(shown)
     if as_json:

@@ -217,3 +217,63 @@ def test_what_stands_in_a_segment_is_shown_with_holders_and_waiters():
             second.expect("holds")
             assert find("plant/gate").abandoned
             assert sync.who_holds("plant/gate").pid == second.pid
+
+
+TASKS = """
+import asyncio
+from ipcsys import aio
+
+async def main():
+    one, other = aio.Lock(name=sys.argv[1]), aio.Lock(name=sys.argv[2])
+    async with one:
+        say("holds")
+        hear()
+        await asyncio.create_task(asyncio.sleep(0))  # a turn for another task
+        await other.acquire()
+    say("through")
+    hear()
+
+asyncio.run(main())
+"""
+
+
+def test_event_loops_whose_tasks_wait_for_each_other_are_shown_until_one_dies():
+    with Child(TASKS, "a", "b") as first, Child(TASKS, "b", "a") as second:
+        first.expect("holds")
+        second.expect("holds")
+        first.say()
+        second.say()
+        until(lambda: len(_core.waits()) == 2)
+        status, found = shown()
+        (cycle,) = found["cycles"]
+        assert status == 1 and cycle["certain"] and cycle["for_ever"]
+        assert {(step["pid"], step["waits_for"]) for step in cycle["steps"]} == {
+            (first.pid, "b"), (second.pid, "a"),
+        }  # fmt: skip
+        assert all(step["task"] for step in cycle["steps"])
+        first.kill()
+        second.expect("through")
+        assert sync.cycles() == [] and _core.waits() == []
+
+
+def test_consumers_that_wait_for_jobs_in_two_processes_are_no_cycle():
+    code = """
+jobs = ipcsys.Semaphore(0, name="jobs")
+jobs.acquire()
+say("one")
+hear()
+jobs.acquire()
+say("two")
+"""
+    jobs = ipcsys.Semaphore(0, name="jobs")
+    with Child(code) as first, Child(code) as second:
+        jobs.release(2)
+        first.expect("one")
+        second.expect("one")
+        first.say()
+        second.say()
+        until(lambda: len(find("jobs").waiters) == 2)
+        assert len(find("jobs").holders) == 2 and shown()[1]["cycles"] == []
+        jobs.release(2)
+        first.expect("two")
+        second.expect("two")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who holds what and who waits for whom, within one process and from made-up looks."""
 
+import asyncio
 import json
 import os
 import threading
@@ -9,7 +10,7 @@ import pytest
 from child import until
 
 import ipcsys
-from ipcsys import Event, Lock, _core, sync
+from ipcsys import Event, Lock, _core, aio, sync
 from ipcsys.cli import main
 
 
@@ -203,7 +204,9 @@ def test_locks_as_json(capsys, namespace_folder):
         "name": "door", "index": None, "kind": "Lock", "state": "held", "abandoned": False,
         "waiters": [], "segment": None,
     }  # fmt: skip
-    assert set(holder) == {"owner", "pid", "program", "thread", "ident", "seconds", "count"}
+    assert set(holder) == {
+        "owner", "pid", "program", "thread", "ident", "seconds", "count", "task", "seen",
+    }  # fmt: skip
 
 
 def test_locks_of_an_empty_namespace_says_so(capsys):
@@ -218,7 +221,7 @@ def test_an_rwlock_names_its_readers_and_its_writer():
         assert find("table").state == "free" and find("table").idle
         with table.read(), table.read():
             (reader,) = find("table").holders
-            assert (reader.pid, reader.count, reader.ident) == (os.getpid(), 2, None)
+            assert (reader.pid, reader.count, reader.ident) == (os.getpid(), 2, threading.get_ident())
             assert find("table").state == "read"
         with pooled.write():
             (facts,) = [facts for facts in sync.locks() if facts.name is None]
@@ -235,7 +238,7 @@ def test_a_semaphore_tells_what_is_free_and_who_has_how_many():
     assert slots.acquire() and slots.acquire() and pooled.acquire()
     assert find("slots").state == f"{slots.value} free" == "3 free"
     (holder,) = find("slots").holders
-    assert (holder.pid, holder.count, holder.ident) == (os.getpid(), 2, None)
+    assert (holder.pid, holder.count, holder.ident) == (os.getpid(), 2, threading.get_ident())
     (facts,) = [facts for facts in sync.locks() if facts.name is None]
     assert (facts.kind, facts.state) == ("BoundedSemaphore", "1 free")
     assert [holder.count for holder in facts.holders] == [1]
@@ -261,6 +264,230 @@ def test_who_waits_for_a_notification_is_listed_and_no_certain_part_of_a_cycle()
     thread.join(10)
 
 
+def in_thread(call):
+    """A thread that has done the call and is still there; what ends it."""
+    done, end, idents = threading.Event(), threading.Event(), []
+
+    def run():
+        call()
+        idents.append(threading.get_ident())
+        done.set()
+        end.wait(30)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert done.wait(30)
+    return idents[0], lambda: (end.set(), thread.join(30))
+
+
+def test_of_a_semaphore_the_thread_is_named_that_surely_has_a_permit():
+    slots = ipcsys.Semaphore(3, name="slots")
+    here = threading.get_ident()
+    ident, end = in_thread(slots.acquire)
+    assert find("slots").holders[0].ident == ident
+    slots.acquire()
+    assert (find("slots").holders[0].ident, find("slots").holders[0].count) == (here, 2)
+    slots.release()  # which of them that was is not known any more
+    assert (find("slots").holders[0].ident, find("slots").holders[0].count) == (None, 1)
+    slots.acquire()
+    assert find("slots").holders[0].ident == here
+    end()
+    slots.release(2)
+    assert find("slots").holders == ()
+
+
+def test_of_an_rwlock_the_reading_and_the_writing_thread_are_named():
+    with ipcsys.RWLock(name="table") as table:
+        here = threading.get_ident()
+        ident, end = in_thread(table.acquire_read)
+        assert find("table").holders[0].ident == ident
+        table.acquire_read()
+        assert find("table").holders[0].ident == here
+        table.release_read()
+        assert find("table").holders[0].ident is None  # one of the two read ended
+        table.release_read()
+        end()
+        ident, end = in_thread(table.acquire_write)
+        assert find("table").holders[0].ident == ident
+        assert find("table").holders[0].thread is None
+        end()
+        table.downgrade()
+        assert find("table").holders[0].ident == here
+        assert table.upgrade()
+        assert find("table").holders[0].ident == here
+        table.release_write()
+
+
+def test_a_thread_that_waits_to_write_what_it_reads_is_a_cycle_of_one():
+    with ipcsys.RWLock(name="table") as table:
+        (thread,) = waiting(lambda: (table.acquire_read(), table.acquire_write(timeout=30)))
+        until(lambda: find("table").waiters)
+        (cycle,) = sync.cycles()
+        assert cycle.certain and len(cycle.steps) == 1
+        table.release_read()
+        thread.join(10)
+        table.release_write()
+
+
+def test_who_takes_what_others_release_is_in_no_cycle():
+    jobs, both = ipcsys.Semaphore(0, name="jobs"), threading.Barrier(2)
+    jobs.release(2)
+    threads = waiting(*[lambda: (jobs.acquire(), both.wait(30), jobs.acquire())] * 2)
+    until(lambda: len(find("jobs").waiters) == 2)
+    assert find("jobs").holders[0].count == 2 and sync.cycles() == []
+    jobs.release(2)
+    for thread in threads:
+        thread.join(10)
+
+
+def test_an_observer_tells_for_how_long_it_has_seen_who_holds():
+    lock, observer = Lock(name="door"), sync.Observer()
+
+    def seen():
+        (found,) = [each for each in observer.locks() if each.name == "door"]
+        return [holder.seen for holder in found.holders]
+
+    lock.acquire()
+    assert find("door").holders[0].seen is None
+    assert seen() == [0.0]
+    (first,) = seen()
+    until(lambda: seen()[0] > first)
+    lock.release()
+    assert seen() == []
+    lock.acquire()
+    assert seen() == [0.0]
+
+
+def test_locks_over_some_time_says_since_when_it_is_seen_held(capsys):
+    with Lock(name="door"):
+        assert main(["locks", "--over", "0.02", "--json"]) == 0
+        (door,) = json.loads(capsys.readouterr().out)["locks"]
+        assert door["holders"][0]["seen"] >= 0.02 and door["holders"][0]["seconds"] is None
+        assert main(["locks", "--over", "0.02"]) == 0
+        assert "seen for" in capsys.readouterr().out
+
+
+# --- tasks ----------------------------------------------------------------------
+
+
+async def shown(label, waiters=1):
+    """The facts once that many wait."""
+    end = asyncio.get_running_loop().time() + 20
+    while len(find(label).waiters) < waiters:
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.002)
+    return find(label)
+
+
+def number(task=None):
+    return _core.async_task(task or asyncio.current_task())
+
+
+@pytest.mark.parametrize("kind, take", [
+    ("Lock", "acquire"), ("RLock", "acquire"), ("Semaphore", "acquire"),
+    ("RWLock", "acquire_write"), ("RWLock", "acquire_read"),
+])  # fmt: skip
+def test_a_task_that_waits_is_listed_and_so_is_the_one_that_holds(kind, take):
+    async def main():
+        face = getattr(aio, kind)(name="door")
+        await (face.acquire_write() if kind == "RWLock" else face.acquire())
+        assert [holder.task for holder in find("door").holders] == [number()]
+        assert find("door").holders[0].ident is None
+        task = asyncio.create_task(getattr(face, take)(timeout=30))
+        found = await shown("door")
+        (waiter,) = found.waiters
+        assert (waiter.task, waiter.pid) == (number(task), os.getpid())
+        assert waiter.ident == threading.get_ident() and 10 < waiter.left <= 30
+        assert sync.cycles() == []
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert find("door").waiters == () and _core.waits() == []
+        face.release_write() if kind == "RWLock" else face.release()
+        task = asyncio.create_task(getattr(face, take)())
+        await task
+        assert [holder.task for holder in find("door").holders] == [number(task)]
+
+    asyncio.run(main())
+
+
+def test_tasks_that_wait_for_events_conditions_and_barriers_are_listed():
+    async def main():
+        event, condition = aio.Event(name="bell"), aio.Condition(name="changed")
+        barrier = aio.Barrier(2, name="gate")
+
+        async def notified():
+            async with condition:
+                await condition.wait()
+
+        tasks = [asyncio.create_task(each()) for each in (event.wait, notified, barrier.wait)]
+        for label, task in zip(("bell", "changed", "gate"), tasks, strict=True):
+            assert [waiter.task for waiter in (await shown(label)).waiters] == [number(task)]
+            assert (await shown(label)).waiters[0].left is None
+        event.set()
+        async with condition:
+            condition.notify()
+        await barrier.wait()
+        await asyncio.gather(*tasks)
+        assert _core.waits() == []
+
+    asyncio.run(main())
+
+
+def test_two_tasks_that_wait_for_each_other_are_a_certain_cycle(capsys):
+    async def main_task():
+        locks = aio.Lock(name="first"), aio.Lock(name="second")
+        both = asyncio.Event()
+
+        async def cross(one, other):
+            async with one:
+                if find("first").holders and find("second").holders:
+                    both.set()
+                await both.wait()
+                await other.acquire()
+                other.release()
+
+        tasks = [asyncio.create_task(cross(*pair)) for pair in (locks, locks[::-1])]
+        await shown("first"), await shown("second")
+        (cycle,) = sync.cycles()
+        assert cycle.certain and cycle.for_ever
+        assert {waiter.task for waiter, _lock in cycle.steps} == set(map(number, tasks))
+        assert main(["locks"]) == 1
+        out = capsys.readouterr().out
+        assert "2 threads or tasks wait for each other:" in out and f"task {number(tasks[0]):#x}" in out
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(main_task())
+
+
+def test_tasks_that_wait_for_a_third_one_are_no_cycle():
+    async def main():
+        locks = aio.Lock(name="first"), aio.Lock(name="second")
+        async with locks[0], locks[1]:
+            tasks = [asyncio.create_task(lock.acquire()) for lock in locks]
+            await shown("first"), await shown("second")
+            assert sync.cycles() == []
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+
+
+def test_more_waiting_tasks_than_there_are_records_do_no_harm():
+    async def main():
+        event = aio.Event(name="bell")
+        tasks = [asyncio.create_task(event.wait()) for _ in range(40)]
+        await shown("bell", 16)
+        (thread,) = waiting(event.shared.wait)  # there is room for threads
+        assert len((await shown("bell", 17)).waiters) == 17
+        event.set()
+        await asyncio.gather(*tasks)
+        thread.join(10)
+        assert _core.waits() == []
+
+    asyncio.run(main())
+
+
 # --- looks that are made up -----------------------------------------------------
 
 
@@ -270,7 +497,7 @@ def member(owner):
 
 def wait(owner, ident, place, **facts):
     return {
-        "owner": owner, "thread": ident, "ident": ident, "file": 0, "place": place, "since": 1,
+        "owner": owner, "thread": ident, "ident": ident, "task": 0, "file": 0, "place": place, "since": 1,
         "seconds": 1.0, "left": None, "holder": 0, "holder_seconds": 0.0, **facts,
     }  # fmt: skip
 

@@ -57,6 +57,7 @@ def _announced(shared, thorough, attempt=None, *args):
     """What a waiting task does with the core, without its event loop, which would be
     stepped through too: between these calls it touches nothing shared."""
     _core.async_open(shared)
+    shown = _core.async_show(shared, _announced, SOON, None)
     _core.async_arm(shared, 0, -1, thorough)
     return attempt and attempt(*args)
 
@@ -151,7 +152,7 @@ class TaskTakesPermit(_Shared):
         return aio.Semaphore(1, name=self.tag)
 
     def operation(self):
-        return _announced, self.face.shared, True, _core.async_semaphore_take, self.face.shared
+        return _announced, self.face.shared, True, _core.async_semaphore_take, self.face.shared, None
 
     async def usable(self):
         assert await self.face.acquire(SOON)
@@ -231,7 +232,7 @@ class TaskWrites(_Shared):
 
     def write_by_hand(self):
         shared = self.face.shared
-        stay = _core.async_rwlock_start(shared, False)
+        stay = _core.async_rwlock_start(shared, False, None)
         _core.async_rwlock_intend(stay)
         _core.async_open(shared)
         _core.async_arm(shared, 1, -1, True)
@@ -264,7 +265,7 @@ class TaskReads(_Shared):
         return aio.RWLock(name=self.tag)
 
     def operation(self):
-        return _announced, self.face.shared, True, _core.async_rwlock_read, self.face.shared
+        return _announced, self.face.shared, True, _core.async_rwlock_read, self.face.shared, None
 
     async def usable(self):
         assert await self.face.acquire_write(SOON) and not self.face.abandoned
