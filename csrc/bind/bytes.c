@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ipcsys.SharedBytes: bytes in shared memory that can be changed, with the
  * manners of bytearray.  Whatever reads them works on bytes of one moment. */
-#include "bind/flat.h"
+#include "bind/text.h"
 
 #include <string.h>
 
-static const ips_flat_kind kind = {IPS_TYPE_BYTES, {'B', 1, false, false}};
+static const ips_item_format octet = {'B', 1, false, false};
 
 /* --- bytes on their way in and out */
 
@@ -37,7 +37,7 @@ encode(ips_state *state, PyObject *value, ips_snapshot *out)
     if (PyUnicode_Check(plain)) {
         PyErr_SetString(PyExc_TypeError, "bytes are wanted, not text: encode it");
     } else if (!PyObject_CheckBuffer(plain)) {
-        status = ips_sequence_encode_all(state, &kind.format, plain, out);
+        status = ips_sequence_encode_all(state, &octet, plain, out);
         if (status < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)) {
             PyErr_SetString(PyExc_ValueError, "byte must be in range(0, 256)");
         }
@@ -55,9 +55,9 @@ encode(ips_state *state, PyObject *value, ips_snapshot *out)
 
 /* One number as a byte; 0 or -1. */
 static int
-encode_byte(ips_state *state, PyObject *number, ips_snapshot *out)
+encode_one(ips_state *state, PyObject *number, ips_snapshot *out)
 {
-    int status = ips_sequence_encode(state, &kind.format, number, out);
+    int status = ips_sequence_encode(state, &octet, number, out);
     if (status < 0 && PyErr_ExceptionMatches(PyExc_OverflowError)) {
         PyErr_SetString(PyExc_ValueError, "byte must be in range(0, 256)");
     }
@@ -65,77 +65,40 @@ encode_byte(ips_state *state, PyObject *number, ips_snapshot *out)
 }
 
 static PyObject *
-part(ips_sequence *self, ips_span span)
+decode(const ips_sequence *self, const ips_snapshot *snapshot)
 {
-    ips_snapshot snapshot = {0};
-    int status = ips_sequence_snapshot(self, span, &snapshot);
-    PyObject *bytes = status < 0 ? NULL
-        : PyBytes_FromStringAndSize((const char *)snapshot.bytes, (Py_ssize_t)snapshot.records);
-    ips_snapshot_clear(&snapshot);
-    return bytes;
+    (void)self;
+    return PyBytes_FromStringAndSize((const char *)snapshot->bytes, (Py_ssize_t)snapshot->records);
 }
 
-PyObject *
-ips_bytes_plain(PyObject *self)
+static bool
+is_text(PyObject *plain)
 {
-    return part((ips_sequence *)self, IPS_SPAN_ALL);
+    return PyObject_CheckBuffer(plain);
 }
 
-/* --- changing */
+static const ips_text_kind kind = {
+    .flat = {IPS_TYPE_BYTES, {'B', 1, false, false}},
+    .noun = "bytes",
+    .encode = encode,
+    .encode_one = encode_one,
+    .decode = decode,
+    .decode_one = ips_sequence_get,
+    .is_text = is_text,
+};
 
-static int
-splice(PyObject *object, ips_span span, PyObject *value)
-{
-    ips_sequence *self = (ips_sequence *)object;
-    ips_snapshot bytes = {0};
-    int status = ips_container_check(&self->base) < 0 ||
-                         encode(self->base.state, value, &bytes) < 0
-        ? -1 : ips_sequence_splice(self, span, &bytes);
-    ips_snapshot_clear(&bytes);
-    return status;
-}
-
-static PyObject *
-none_or_null(int status)
-{
-    return status < 0 ? NULL : Py_NewRef(Py_None);
-}
-
-static PyObject *
-octets_set(PyObject *self, PyObject *bytes)
-{
-    return none_or_null(splice(self, IPS_SPAN_ALL, bytes));
-}
-
-static PyObject *
-octets_extend(PyObject *self, PyObject *bytes)
-{
-    return none_or_null(splice(self, IPS_SPAN_END, bytes));
-}
+/* --- what bytes have not */
 
 static PyObject *
 octets_extend_in_place(PyObject *self, PyObject *bytes)
 {
-    return splice(self, IPS_SPAN_END, bytes) < 0 ? NULL : Py_NewRef(self);
-}
-
-/* Put one byte in the place of `span`. */
-static PyObject *
-put_byte(PyObject *object, ips_span span, PyObject *number)
-{
-    ips_sequence *self = (ips_sequence *)object;
-    ips_snapshot byte = {0};
-    int status = ips_container_check(&self->base) < 0 ||
-                         encode_byte(self->base.state, number, &byte) < 0
-        ? -1 : ips_sequence_splice(self, span, &byte);
-    ips_snapshot_clear(&byte);
-    return none_or_null(status);
+    return ips_text_splice(self, IPS_SPAN_END, encode, bytes) < 0 ? NULL : Py_NewRef(self);
 }
 
 static PyObject *
 octets_append(PyObject *self, PyObject *number)
 {
-    return put_byte(self, IPS_SPAN_END, number);
+    return ips_text_put(self, IPS_SPAN_END, encode_one, number);
 }
 
 static PyObject *
@@ -147,7 +110,7 @@ octets_insert(PyObject *self, PyObject *const *args, Py_ssize_t count)
             count);
     }
     return ips_sequence_index_of(args[0], &index) < 0
-        ? NULL : put_byte(self, (ips_span){index, index, 1}, args[1]);
+        ? NULL : ips_text_put(self, (ips_span){index, index, 1}, encode_one, args[1]);
 }
 
 static PyObject *
@@ -169,199 +132,6 @@ octets_pop(PyObject *object, PyObject *const *args, Py_ssize_t count)
                                    : byte;
 }
 
-static PyObject *
-octets_clear(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    return none_or_null(ips_sequence_erase((ips_sequence *)self, IPS_SPAN_ALL));
-}
-
-static int
-assign_slice(ips_sequence *self, ips_span span, PyObject *value)
-{
-    ips_snapshot bytes = {0};
-    uint64_t count = 0;
-    if (value == NULL) {
-        return ips_sequence_erase(self, span);
-    }
-    if (span.step == 1) {
-        return splice((PyObject *)self, span, value);
-    }
-    int status = encode(self->base.state, value, &bytes) < 0
-        ? -1 : ips_sequence_assign(self, span, &bytes, &count);
-    if (status == IPS_ROW_RANGE) {
-        PyErr_Format(PyExc_ValueError,
-            "attempt to assign bytes of size %llu to extended slice of size %llu",
-            (unsigned long long)bytes.records, (unsigned long long)count);
-    }
-    ips_snapshot_clear(&bytes);
-    return status == 0 ? 0 : -1;
-}
-
-static int
-assign_at(ips_sequence *self, int64_t index, PyObject *value)
-{
-    ips_snapshot byte = {0};
-    if (value != NULL && encode_byte(self->base.state, value, &byte) < 0) {
-        return -1;
-    }
-    int status = value == NULL ? ips_sequence_take(self, index, IPS_ROW_ANY, NULL)
-                               : ips_sequence_set(self, index, &byte);
-    ips_snapshot_clear(&byte);
-    if (status == IPS_ROW_RANGE) {
-        (void)ips_sequence_raise_range((PyObject *)self, "assignment index");
-    }
-    return status == 0 ? 0 : -1;
-}
-
-/* --- indices and slices */
-
-/* 0: *index; 1: *span; -1 with an exception set. */
-static int
-read_key(PyObject *self, PyObject *key, int64_t *index, ips_span *span)
-{
-    Py_ssize_t start, stop, step;
-    if (ips_container_check((ips_container *)self) < 0) {
-        return -1;
-    }
-    if (PyIndex_Check(key)) {
-        return ips_sequence_index_of(key, index);
-    }
-    if (!PySlice_Check(key)) {
-        PyErr_Format(PyExc_TypeError, "%s indices must be integers or slices, not %.200s",
-            ips_short_name(self), Py_TYPE(key)->tp_name);
-        return -1;
-    }
-    if (PySlice_Unpack(key, &start, &stop, &step) < 0) {
-        return -1;
-    }
-    *span = (ips_span){start, stop, step};
-    return 1;
-}
-
-static PyObject *
-octets_subscript(PyObject *self, PyObject *key)
-{
-    int64_t index;
-    ips_span span;
-    int found = read_key(self, key, &index, &span);
-    return found < 0    ? NULL
-           : found == 0 ? ips_sequence_get((ips_sequence *)self, index)
-                        : part((ips_sequence *)self, span);
-}
-
-static int
-octets_assign(PyObject *self, PyObject *key, PyObject *value)
-{
-    int64_t index;
-    ips_span span;
-    int found = read_key(self, key, &index, &span);
-    return found < 0    ? -1
-           : found == 0 ? assign_at((ips_sequence *)self, index, value)
-                        : assign_slice((ips_sequence *)self, span, value);
-}
-
-/* --- as bytes */
-
-static PyObject *
-octets_bytes(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    return ips_bytes_plain(self);
-}
-
-static PyObject *
-octets_repr(PyObject *self)
-{
-    const char *type = ips_short_name(self);
-    if (((ips_sequence *)self)->base.home.segment == NULL) {
-        return PyUnicode_FromFormat("<closed %s>", type);
-    }
-    PyObject *bytes = ips_bytes_plain(self);
-    PyObject *result = bytes == NULL ? NULL : PyUnicode_FromFormat("%s(%R)", type, bytes);
-    Py_XDECREF(bytes);
-    return result;
-}
-
-static PyObject *
-octets_iter(PyObject *self)
-{
-    PyObject *bytes = ips_bytes_plain(self);
-    PyObject *result = bytes == NULL ? NULL : PyObject_GetIter(bytes);
-    Py_XDECREF(bytes);
-    return result;
-}
-
-/* `operation` of the plain values of both, in which bytes decide the rest. */
-static PyObject *
-with_both(PyObject *left, PyObject *right, PyObject *(*operation)(PyObject *, PyObject *))
-{
-    ips_state *state = ips_state_of_either(left, right);
-    PyObject *first = state == NULL ? NULL : ips_plain_of(state, left);
-    PyObject *second = first == NULL ? NULL : ips_plain_of(state, right);
-    PyObject *result = second == NULL ? NULL
-        : !PyObject_CheckBuffer(first) ? Py_NewRef(Py_NotImplemented)
-                                       : operation(first, second);
-    Py_XDECREF(first);
-    Py_XDECREF(second);
-    return result;
-}
-
-static PyObject *
-octets_add(PyObject *left, PyObject *right)
-{
-    return with_both(left, right, PySequence_Concat);
-}
-
-static PyObject *
-octets_modulo(PyObject *left, PyObject *right)
-{
-    ips_state *state = ips_state_of_either(left, right);
-    if (state == NULL || !PyObject_TypeCheck(left, state->bytes_type)) {
-        return state == NULL ? NULL : Py_NewRef(Py_NotImplemented);
-    }
-    return with_both(left, right, PyNumber_Remainder);
-}
-
-static PyObject *
-octets_repeat(PyObject *self, Py_ssize_t times)
-{
-    PyObject *bytes = ips_bytes_plain(self);
-    PyObject *result = bytes == NULL ? NULL : PySequence_Repeat(bytes, times);
-    Py_XDECREF(bytes);
-    return result;
-}
-
-static int
-octets_contains(PyObject *self, PyObject *value)
-{
-    ips_state *state = ips_state_of_type(Py_TYPE(self));
-    PyObject *bytes = state == NULL ? NULL : ips_bytes_plain(self);
-    PyObject *wanted = bytes == NULL ? NULL : ips_plain_of(state, value);
-    int found = wanted == NULL ? -1 : PySequence_Contains(bytes, wanted);
-    Py_XDECREF(bytes);
-    Py_XDECREF(wanted);
-    return found;
-}
-
-static PyObject *
-octets_compare(PyObject *self, PyObject *other, int op)
-{
-    ips_state *state = ips_state_of_type(Py_TYPE(self));
-    if (state == NULL) {
-        return NULL;
-    }
-    if (!PyObject_CheckBuffer(other) && !PyObject_TypeCheck(other, state->bytes_type)) {
-        Py_RETURN_NOTIMPLEMENTED;
-    }
-    PyObject *mine = ips_bytes_plain(self);
-    PyObject *theirs = mine == NULL ? NULL : ips_plain_of(state, other);
-    PyObject *result = theirs == NULL ? NULL : PyObject_RichCompare(mine, theirs, op);
-    Py_XDECREF(mine);
-    Py_XDECREF(theirs);
-    return result;
-}
-
 /* --- made */
 
 static int
@@ -371,17 +141,10 @@ init(ips_sequence *self, PyObject *args, PyObject *kwargs)
         "segment", NULL};
     PyObject *data = NULL;
     ips_container_where where = {0};
-    ips_snapshot values = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$OOOOO:SharedBytes", names, &where.name,
-            &data, &where.namespace_, &where.create, &where.cleanup, &where.max_size,
-            &where.segment) ||
-        (data != NULL && encode(self->base.state, data, &values) < 0)) {
-        ips_snapshot_clear(&values);
-        return -1;
-    }
-    int status = ips_flat_object_open(self, &where, &kind, &values);
-    ips_snapshot_clear(&values);
-    return status;
+    return PyArg_ParseTupleAndKeywords(args, kwargs, "|OO$OOOOO:SharedBytes", names, &where.name,
+               &data, &where.namespace_, &where.create, &where.cleanup, &where.max_size,
+               &where.segment)
+        ? ips_text_open(self, &where, &kind, data) : -1;
 }
 
 static int
@@ -401,7 +164,7 @@ octets_init(PyObject *object, PyObject *args, PyObject *kwargs)
 static PyObject *
 octets_restore(PyObject *type, PyObject *args)
 {
-    return ips_flat_object_restore(type, args, &kind);
+    return ips_text_restore(type, args, &kind);
 }
 
 /* --- the type */
@@ -416,23 +179,23 @@ PyDoc_STRVAR(octets_doc,
     "SharedBytes.remove(name) removes a name, octets.remove(value) a byte.");
 
 static PyMethodDef octets_methods[] = {
-    {"set", octets_set, METH_O, "set($self, data, /)\n--\n\nBe these bytes from now on."},
+    {"set", ips_text_set, METH_O, "set($self, data, /)\n--\n\nBe these bytes from now on."},
     {"append", octets_append, METH_O, "append($self, value, /)\n--\n\nAdd a byte at the end."},
-    {"extend", octets_extend, METH_O, "extend($self, data, /)\n--\n\n"
+    {"extend", ips_text_extend, METH_O, "extend($self, data, /)\n--\n\n"
         "Add all these bytes at the end, in one transaction."},
     {"pop", (PyCFunction)(void (*)(void))octets_pop, METH_FASTCALL, "pop($self, index=-1, /)\n--\n\n"
         "Remove the byte at `index` and give it; IndexError where there is none."},
-    {"clear", octets_clear, METH_NOARGS, "clear($self, /)\n--\n\nBe empty."},
+    {"clear", ips_text_clear, METH_NOARGS, "clear($self, /)\n--\n\nBe empty."},
     {"insert", (PyCFunction)(void (*)(void))octets_insert, METH_FASTCALL,
         "insert($self, index, value, /)\n--\n\nPut a byte before the one at `index`."},
     {"reverse", ips_sequence_reverse, METH_NOARGS, "reverse($self, /)\n--\n\n"
         "The bytes in the other order, at once."},
-    {"copy", octets_bytes, METH_NOARGS, "copy($self, /)\n--\n\nThe bytes of this moment."},
+    {"copy", ips_text_copy, METH_NOARGS, "copy($self, /)\n--\n\nThe bytes of this moment."},
     {"check", ips_flat_object_check, METH_NOARGS, "check($self, /)\n--\n\n"
         "What is wrong with it: a list of lines, empty when it is sound."},
-    {"__bytes__", octets_bytes, METH_NOARGS, "__bytes__($self, /)\n--\n\ncopy()."},
-    {"__copy__", octets_bytes, METH_NOARGS, "__copy__($self, /)\n--\n\ncopy()."},
-    {"__deepcopy__", octets_bytes, METH_O, "__deepcopy__($self, memo, /)\n--\n\ncopy()."},
+    {"__bytes__", ips_text_copy, METH_NOARGS, "__bytes__($self, /)\n--\n\ncopy()."},
+    {"__copy__", ips_text_copy, METH_NOARGS, "__copy__($self, /)\n--\n\ncopy()."},
+    {"__deepcopy__", ips_text_copy, METH_O, "__deepcopy__($self, memo, /)\n--\n\ncopy()."},
     IPS_CONTAINER_METHODS_BUT_REMOVE(octets_restore),
     {NULL, NULL, 0, NULL},
 };
@@ -448,27 +211,12 @@ static PyMemberDef octets_members[] = {
 };
 
 static PyType_Slot octets_slots[] = {
+    IPS_TEXT_SLOTS,
     {Py_tp_doc, (void *)octets_doc},
-    {Py_tp_new, (void *)PyType_GenericNew},
     {Py_tp_init, (void *)octets_init},
-    {Py_tp_dealloc, (void *)ips_container_dealloc},
-    {Py_tp_traverse, (void *)ips_container_traverse},
-    {Py_tp_clear, (void *)ips_container_clear},
-    {Py_tp_repr, (void *)octets_repr},
-    {Py_tp_hash, (void *)PyObject_HashNotImplemented},
-    {Py_tp_richcompare, (void *)octets_compare},
-    {Py_tp_iter, (void *)octets_iter},
     {Py_tp_methods, octets_methods},
     {Py_tp_getset, octets_getsets},
     {Py_tp_members, octets_members},
-    {Py_mp_subscript, (void *)octets_subscript},
-    {Py_mp_ass_subscript, (void *)octets_assign},
-    {Py_mp_length, (void *)ips_sequence_length},
-    {Py_sq_length, (void *)ips_sequence_length},
-    {Py_sq_contains, (void *)octets_contains},
-    {Py_sq_repeat, (void *)octets_repeat},
-    {Py_nb_add, (void *)octets_add},
-    {Py_nb_remainder, (void *)octets_modulo},
     {Py_nb_inplace_add, (void *)octets_extend_in_place},
     {Py_sq_inplace_repeat, (void *)ips_sequence_repeat_in_place},
     {0, NULL},

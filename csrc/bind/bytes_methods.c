@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The methods of SharedBytes, as those of bytes: each on the value of one moment. */
-#include "bind/flat.h"
+#include "bind/text.h"
 
 #define EACH(M) \
     M(octets, bytes, capitalize) M(octets, bytes, center) M(octets, bytes, count) \
@@ -18,7 +18,7 @@
     M(octets, bytes, title) M(octets, bytes, translate) M(octets, bytes, upper) \
     M(octets, bytes, zfill)
 
-#define DEFINE(prefix, type, name) IPS_DELEGATED(prefix, ips_bytes_plain, name)
+#define DEFINE(prefix, type, name) IPS_DELEGATED(prefix, name)
 
 EACH(DEFINE)
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bind/flat.h"
 
-#define STACK_ARGS 8
-
 typedef struct {
     const ips_flat_kind *kind;
     const ips_snapshot *values;
@@ -115,70 +113,6 @@ ips_name_first(PyObject **args, PyObject **kwargs)
     *args = all;
     *kwargs = others;
     return 0;
-}
-
-/* --- methods of the plain value */
-
-ips_state *
-ips_state_of_either(PyObject *left, PyObject *right)
-{
-    ips_state *state = ips_state_of_type(Py_TYPE(left));
-    if (state == NULL) {
-        PyErr_Clear();
-        state = ips_state_of_type(Py_TYPE(right));
-    }
-    return state;
-}
-
-PyObject *
-ips_plain_of(ips_state *state, PyObject *object)
-{
-    return PyObject_TypeCheck(object, state->string_type)  ? ips_string_plain(object)
-           : PyObject_TypeCheck(object, state->bytes_type) ? ips_bytes_plain(object)
-                                                           : Py_NewRef(object);
-}
-
-static PyObject *
-call_plain(ips_state *state, const char *name, PyObject **all, PyObject *const *args,
-    Py_ssize_t count, PyObject *keywords)
-{
-    Py_ssize_t given = count + (keywords == NULL ? 0 : PyTuple_GET_SIZE(keywords));
-    Py_ssize_t made = 0;
-    PyObject *method = PyUnicode_FromString(name), *result = NULL;
-    while (method != NULL && made < given &&
-           (all[made + 1] = ips_plain_of(state, args[made])) != NULL) {
-        made++;
-    }
-    if (method != NULL && made == given) {
-        result = PyObject_VectorcallMethod(method, all, (size_t)(count + 1), keywords);
-    }
-    while (made > 0) {
-        Py_DECREF(all[made--]);
-    }
-    Py_XDECREF(method);
-    return result;
-}
-
-PyObject *
-ips_delegate(PyObject *self, const char *name, ips_plain plain, PyObject *const *args,
-    Py_ssize_t count, PyObject *keywords)
-{
-    PyObject *room[STACK_ARGS];
-    Py_ssize_t given = count + (keywords == NULL ? 0 : PyTuple_GET_SIZE(keywords));
-    ips_state *state = ips_state_of_type(Py_TYPE(self));
-    PyObject **all = given < STACK_ARGS ? room
-        : (PyObject **)PyMem_Malloc((size_t)(given + 1) * sizeof *all);
-    if (state == NULL || all == NULL) {
-        return state == NULL ? NULL : PyErr_NoMemory();
-    }
-    all[0] = plain(self);
-    PyObject *result = all[0] == NULL ? NULL
-        : call_plain(state, name, all, args, count, keywords);
-    Py_XDECREF(all[0]);
-    if (all != room) {
-        PyMem_Free(all);
-    }
-    return result;
 }
 
 int

@@ -10,11 +10,14 @@
 #include "data/deque.h"
 #include "data/flat.h"
 
+typedef struct ips_text_kind ips_text_kind; /* bind/text.h */
+
 typedef struct {
     ips_container base;
     ips_deque deque;               /* of any values */
     ips_flat flat;                 /* of items */
     const ips_item_format *format; /* NULL: any values */
+    const ips_text_kind *text;     /* NULL: not one value */
     uint64_t changes;              /* through this handle: what sort() must not see */
 } ips_sequence;
 

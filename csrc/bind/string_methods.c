@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The methods of SharedString, as those of str: each on the value of one moment. */
-#include "bind/flat.h"
+#include "bind/text.h"
 
 #define EACH(M) \
     M(string, str, capitalize) M(string, str, casefold) M(string, str, center) \
@@ -19,7 +19,7 @@
     M(string, str, strip) M(string, str, swapcase) M(string, str, title) \
     M(string, str, translate) M(string, str, upper) M(string, str, zfill)
 
-#define DEFINE(prefix, type, name) IPS_DELEGATED(prefix, ips_string_plain, name)
+#define DEFINE(prefix, type, name) IPS_DELEGATED(prefix, name)
 
 EACH(DEFINE)
 
