@@ -29,14 +29,11 @@
 #if defined(__x86_64__) && defined(__linux__)
 
 #include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <ucontext.h>
-#include <unistd.h>
+
+#include "bind/stepper_marks.h"
+#include "bind/stepper_witness.h"
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH /* headers before 5.11 */
 #define PR_SET_SYSCALL_USER_DISPATCH 59
@@ -48,15 +45,9 @@
 
 #define TRAP_FLAG 0x100
 #define DIRECTION_FLAG 0x400
-#define PAGE 4096u
 #define MAX_TEXT 8
 #define MAX_SHARED 8192
 #define MAX_OPEN 64
-#define MAX_EVENTS (1u << 16)
-
-typedef struct {
-    uintptr_t first, last; /* [first, last) */
-} span;
 
 static struct {
     volatile bool active;
@@ -74,8 +65,11 @@ static struct {
     int shareds;
     uintptr_t open[MAX_OPEN]; /* pages writable until the next trap */
     int opens;
-    uint32_t events[MAX_EVENTS]; /* numbers of the instructions that were one */
-    uint32_t event_count;
+    marks events;  /* the counted instructions that were one */
+    marks lists;   /* those that changed the robust list and were none */
+    marks unseen;  /* events that found shared bytes changed since the last */
+    uint64_t all;  /* events, counted instructions or not */
+    bool eventful; /* the instruction about to be executed is an event */
     long call; /* number of the system call just stepped over, or -1 */
     uint64_t call_flags;
     uint64_t call_length;
@@ -92,23 +86,17 @@ thread_pointer(void)
     return pointer;
 }
 
-static bool
-in_spans(const span *spans, int count, uintptr_t at)
-{
-    for (int i = 0; i < count; i++) {
-        if (at >= spans[i].first && at < spans[i].last) {
-            return true;
-        }
-    }
-    return false;
-}
-
+/* While stepping: an event comes.  What others see must be as the last one left it. */
 static void
 note(void)
 {
-    uint32_t so_far = self.event_count;
-    if (so_far < MAX_EVENTS && (so_far == 0 || self.events[so_far - 1] != self.steps)) {
-        self.events[self.event_count++] = (uint32_t)self.steps;
+    self.all++;
+    if (witness.on && !self.eventful && witness_differs()) {
+        mark(&self.unseen, self.steps);
+    }
+    self.eventful = true;
+    if (self.inside) {
+        mark(&self.events, self.steps);
     }
 }
 
@@ -194,7 +182,7 @@ before_call(greg_t *regs)
     self.call = (long)regs[REG_RAX];
     self.call_flags = (uint64_t)regs[REG_R10];
     self.call_length = (uint64_t)regs[REG_RSI];
-    if (self.inside) {
+    if (!self.leaping) {
         note();
     }
     if (self.tracing) {
@@ -264,7 +252,7 @@ halve_string(greg_t *regs)
         if (self.leaping) {
             count();
         }
-        else if (self.inside) {
+        else {
             note();
         }
     }
@@ -286,6 +274,25 @@ halve_string(greg_t *regs)
     regs[REG_RDI] += (greg_t)bytes;
     regs[REG_RCX] -= (greg_t)elements;
     return true;
+}
+
+/* The instruction before this trap has been executed. */
+static void
+look(void)
+{
+    if (self.eventful) {
+        if (self.opens == 1 && witness_knows(self.open[0])) {
+            witness_copy_again();
+        }
+        else {
+            witness_copy(self.shared, self.shareds);
+        }
+        self.eventful = false;
+    }
+    else if (witness_digest() != witness.digest) {
+        mark(&self.lists, self.steps);
+        witness.digest = witness_digest();
+    }
 }
 
 /* --- the handlers ------------------------------------------------------- */
@@ -328,6 +335,9 @@ on_trap(int signal, siginfo_t *info, void *context)
     if (self.call >= 0) {
         after_call(regs);
     }
+    if (witness.on) {
+        look();
+    }
     if (self.tracing) {
         close_pages();
     }
@@ -352,7 +362,7 @@ on_fault(int signal, siginfo_t *info, void *context)
             count();
             regs[REG_EFL] |= TRAP_FLAG;
         }
-        else if (mine && self.inside) {
+        else if (mine) {
             note();
         }
         open_page(at & -(uintptr_t)PAGE);
@@ -442,7 +452,9 @@ stepped(PyObject *callable, PyObject *args)
     self.steps = 0;
     self.call = -1;
     self.opens = 0;
-    self.event_count = 0;
+    self.events.count = self.lists.count = self.unseen.count = 0;
+    self.all = 0;
+    self.eventful = false;
     self.thread = syscall(SYS_gettid);
     self.thread_pointer = thread_pointer();
     install();
@@ -467,6 +479,9 @@ stepped(PyObject *callable, PyObject *args)
         flag_off();
     }
     self.active = false;
+    if (witness.on && !self.eventful && witness_differs()) {
+        mark(&self.unseen, self.steps + 1); /* after the last event */
+    }
     if (self.tracing) {
         protect_all(PROT_READ | PROT_WRITE);
     }
@@ -474,89 +489,70 @@ stepped(PyObject *callable, PyObject *args)
     return result;
 }
 
-static int
-read_spans(PyObject *list, span *spans, int limit)
-{
-    PyObject *fast = PySequence_Fast(list, "expected a sequence of (first, last)");
-    if (fast == NULL) {
-        return -1;
-    }
-    Py_ssize_t count = PySequence_Fast_GET_SIZE(fast);
-    if (count > limit) {
-        PyErr_Format(PyExc_ValueError, "at most %d ranges", limit);
-        count = -1;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        unsigned long long first, last;
-        if (!PyArg_ParseTuple(PySequence_Fast_GET_ITEM(fast, i), "KK", &first, &last)) {
-            count = -1;
-            break;
-        }
-        spans[i] = (span){(uintptr_t)first, (uintptr_t)last};
-    }
-    Py_DECREF(fast);
-    return (int)count;
-}
-
-static PyObject *
-list_of_events(void)
-{
-    PyObject *list = PyList_New(self.event_count);
-    for (uint32_t i = 0; list != NULL && i < self.event_count; i++) {
-        PyObject *step = PyLong_FromUnsignedLong(self.events[i]);
-        if (step == NULL) {
-            Py_CLEAR(list);
-            break;
-        }
-        PyList_SET_ITEM(list, i, step);
-    }
-    return list;
-}
-
 PyDoc_STRVAR(step_doc,
-"step(callable, args, text, shared=None, stop=0)\n--\n\n"
+"step(callable, args, text, shared=None, stop=0, witness=False)\n--\n\n"
 "Call callable(*args) instruction by instruction; with text=None, from event\n"
 "to event (Linux 5.11).\n\n"
-"Returns (result, length, events): how many instructions ran inside the\n"
-"address ranges `text` or below them, and the numbers (from 1) of those that\n"
-"stored into the mappings `shared` (None: not watched) or are system calls;\n"
-"or how many events there were.  With `stop`, the process kills itself before\n"
-"that instruction or event.");
+"Returns (result, length, events, all, lists, unseen).  Stepping: `length` is\n"
+"how many instructions ran inside the address ranges `text` or below them,\n"
+"`events` are the numbers (from 1) of those that stored into the mappings\n"
+"`shared` (None: not watched) or are system calls, and `all` is how many events\n"
+"there were inside or not.  Leaping: `length` is how many events there were.\n"
+"With `stop`, the process kills itself before that instruction or event.\n\n"
+"With `witness`, `lists` are the numbers of the instructions that changed the\n"
+"thread's robust list and were no event, and `unseen` those of the events that\n"
+"found the shared bytes changed since the event before.");
 
-static PyObject *
-stepper_step(PyObject *module, PyObject *args, PyObject *kwargs)
+/* What of the arguments goes into self; false with an exception. */
+static bool
+prepared(PyObject *text, PyObject *shared, bool looking)
 {
-    (void)module;
-    static char *names[] = {"callable", "args", "text", "shared", "stop", NULL};
-    PyObject *callable, *arguments, *text, *shared = Py_None;
-    unsigned long long stop = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O|OK:step", names, &callable, &PyTuple_Type,
-                                     &arguments, &text, &shared, &stop)) {
-        return NULL;
-    }
     if (self.active || (text == Py_None && shared == Py_None)) {
         PyErr_SetString(PyExc_RuntimeError, self.active ? "a call is being stepped already"
                                                         : "neither text nor mappings to watch");
-        return NULL;
+        return false;
     }
-    self.stop = stop;
     self.leaping = text == Py_None;
     self.tracing = shared != Py_None;
     self.texts = self.leaping ? 0 : read_spans(text, self.text, MAX_TEXT);
     self.shareds = self.tracing ? read_spans(shared, self.shared, MAX_SHARED / 2) : 0;
     if (self.texts < 0 || self.shareds < 0) {
+        return false;
+    }
+    witness.on = witness.overflow = false;
+    if (looking && !witness_start(self.shared, self.shareds)) {
+        PyErr_NoMemory();
+        return false;
+    }
+    return true;
+}
+
+static PyObject *
+stepper_step(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    (void)module;
+    static char *names[] = {"callable", "args", "text", "shared", "stop", "witness", NULL};
+    PyObject *callable, *arguments, *text, *shared = Py_None;
+    unsigned long long stop = 0;
+    int looking = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!O|OKp:step", names, &callable,
+                                     &PyTuple_Type, &arguments, &text, &shared, &stop, &looking)
+        || !prepared(text, shared, looking)) {
         return NULL;
     }
+    self.stop = stop;
     PyObject *result = stepped(callable, arguments);
     if (result == NULL) {
         return NULL;
     }
-    PyObject *events = list_of_events();
-    if (events == NULL) {
+    if (witness.overflow) {
         Py_DECREF(result);
+        PyErr_SetString(PyExc_MemoryError, "more shared memory than the witness compares");
         return NULL;
     }
-    return Py_BuildValue("NKN", result, (unsigned long long)self.steps, events);
+    return Py_BuildValue("NKNKNN", result, (unsigned long long)self.steps, list_of(&self.events),
+                         (unsigned long long)self.all, list_of(&self.lists),
+                         list_of(&self.unseen));
 }
 
 static PyMethodDef functions[] = {

@@ -31,7 +31,7 @@ from dataclasses import asdict, dataclass, field
 
 import ipcsys
 from ipcsys import _core
-from ipcsys.testing.sweeping import die_with_parent
+from ipcsys.testing.actors import die_with_parent
 
 AT_WORK = 0.15  # seconds that each process works on what is scribbled into
 LATE = 15.0  # seconds until a process counts as hung

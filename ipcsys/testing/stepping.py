@@ -14,6 +14,9 @@ class Trace(NamedTuple):
     result: object
     steps: int  # instructions counted
     events: list  # numbers of those that stored to shared memory or are system calls
+    all: int  # how many such there were, counted or not
+    lists: list  # numbers of those that changed the robust list and are no events
+    unseen: list  # numbers of events that found shared bytes changed since the one before
 
 
 def _mappings():
@@ -42,7 +45,14 @@ def text_of(library):
 
 def shared_memory():
     """The file mappings that others see: shared and writable."""
-    return [(a, b) for a, b, mode, _path in _mappings() if mode.startswith("rw") and "s" in mode]
+    spans = []
+    with open("/proc/self/maps", "rb") as maps:
+        for line in maps.read().splitlines():
+            if b" rw-s " in line or b" rwxs " in line:
+                span, _mode, _offset, _device, inode, *_path = line.split(maxsplit=5)
+                if inode != b"0":
+                    spans.append(tuple(int(number, 16) for number in span.split(b"-")))
+    return spans
 
 
 def count(callable, *args, library=None):
@@ -52,7 +62,7 @@ def count(callable, *args, library=None):
 
 def trace(callable, *args, library=None):
     """Call, and say also which instructions changed what others see."""
-    return Trace(*step(callable, args, text_of(library or core()), shared_memory()))
+    return Trace(*step(callable, args, text_of(library or core()), shared_memory(), 0, True))
 
 
 def kill_at(point, callable, *args, library=None):

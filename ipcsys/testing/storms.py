@@ -27,7 +27,7 @@ from ipcsys import _core
 from ipcsys.testing.scenes.common import sound, users
 from ipcsys.testing.storming import LATE, LINE, Book, Storm
 from ipcsys.testing.storms_segment import Accounts, Transfers
-from ipcsys.testing.sweeping import die_with_parent
+from ipcsys.testing.actors import die_with_parent
 
 FEW = 5  # kills or operations: no storm yet
 

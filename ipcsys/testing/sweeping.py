@@ -1,25 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One operation, killed at many points, each in fresh processes.
+"""One operation, killed at many points by fresh processes.
 
 For each point four processes play:
 
     the stage       single-threaded, has imported everything and joined nothing;
                     forks the others, so each of them finds the same memory
-    the survivor    makes the objects before the victim comes, and stays
+    the survivor    makes the objects before the victim comes, and stays: for the
+                    points to come too, each with objects of its own
     the victim      opens them, steps itself through the operation, dies
     the newcomer    opens them when the victim is dead
 
 Survivor and newcomer in turn (which one first alternates) check the objects,
 finish an operation of their own before a deadline and ask the scene's oracle.
-`sweep` runs the stage in a process of its own, which survives being stuck.
+Stages are forked by a `Server`, a process of its own, which survives their being
+stuck.
+
+What others find after a death is what the shared bytes and the kernel hold, and
+those change only at the operation's events: its stores to shared memory and its
+system calls (docs/decisions/0007-states.md).  So an operation of 3 000
+instructions and 40 events leaves 41 states, and one kill for each is a kill at
+every instruction.  `Stage.trace` steps through all of them once with a witness,
+who says so.
 """
 
-import contextlib
-import faulthandler
+import atexit
+import bisect
+import copy
+import gc
 import importlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -30,21 +40,23 @@ from dataclasses import asdict, dataclass, field
 
 from ipcsys._stepper import step
 from ipcsys.testing import stepping
+from ipcsys.testing.actors import Actor, Log, Stuck, die_with_parent
 
-LATE = 8.0  # seconds that any one answer may take
-LATE_END = 60.0  # seconds that a victim may take; LONG where it goes a long way in steps
+LATE = 30.0  # seconds that any one answer may take; nobody waits so long in vain
+LATE_END = 120.0  # seconds that a victim may take; LONG where it goes a long way in steps
 LONG = 600.0
-_PR_SET_PDEATHSIG = 1
+ENCORES = 64  # points that one survivor is used for
+MOST = 20_000  # kills of one operation, whatever is asked for
 
 
 class Scene:
     """An operation to kill.  Subclasses say how; `tag` is a name of this
     point's own, for its objects.  What a process makes it keeps on self: every
-    process has its own copy of the scene."""
+    process, and every point, has a copy of the scene of its own."""
 
     name = ""
     library = None  # whose instructions count; None: the core's
-    own_namespace = False  # every point in a namespace of its own
+    own_namespace = False  # every point in a namespace of its own, with a new survivor
     long = False  # too long for single steps, unless all points are asked for
     monotone = True  # one store commits: never "before" again after "after"
     deadline = LATE
@@ -78,9 +90,12 @@ class Scene:
 @dataclass
 class Report:
     name: str
-    points: int = 0
-    steps: int = 0  # instructions of the operation
+    points: int = 0  # kills
+    wanted: int = 0  # as many as that, unless a bound of time or failures came first
+    steps: int = 0  # instructions of the operation, where it was stepped through
+    covered: int = 0  # those of them whose state some kill left behind
     events: int = 0  # stores to shared memory and system calls of it
+    lists: int = 0  # instructions that changed what else the kernel reads at a death
     before: int = 0
     after: int = 0
     beyond: int = 0  # points past the end
@@ -88,126 +103,53 @@ class Report:
     seconds: float = 0.0
     failures: list = field(default_factory=list)  # ["step 7" or "event 3", what]
 
+    @property
+    def states(self):
+        """How many different states the operation passes through."""
+        return self.events + self.lists + 1
+
+    @property
+    def complete(self):
+        return self.points >= self.wanted
+
     def line(self):
         found = f"{len(self.failures)} FAILED" if self.failures else "ok"
+        if self.steps:
+            size = f"{self.covered} of {self.steps} instructions, {self.states} states"
+        else:
+            size = f"{self.states} states"
         return (
-            f"{self.name}: {self.points} kills, {self.steps} instructions, "
-            f"{self.events} events, before {self.before}, after {self.after}, "
+            f"{self.name}: {size}, {self.points} of {self.wanted} kills, "
+            f"before {self.before}, after {self.after}, "
             f"slowest survivor {self.slowest * 1e3:.1f} ms, {self.seconds:.1f} s: {found}"
         )
 
 
-class Stuck(Exception):
-    pass
-
-
-class _Actor:
-    """A forked process that plays one part and answers in JSON lines."""
-
-    def __init__(self, part):
-        here, there = os.pipe(), os.pipe()
-        self.log = tempfile.TemporaryFile()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._play(part, there[0], here[1])
-        os.close(there[0])
-        os.close(here[1])
-        self._from, self._to = here[0], there[1]
-        self._rest = b""
-
-    def _play(self, part, orders, answers):
-        code = 1
-        try:
-            die_with_parent()
-            faulthandler.enable(self.log, all_threads=True)
-            part(os.fdopen(orders, "r"), os.fdopen(answers, "w", buffering=1))
-            code = 0
-        except BaseException:
-            self.log.write(traceback.format_exc().encode())
-            self.log.flush()
-        finally:
-            os._exit(code)
-
-    def tell(self, order):
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._to, json.dumps(order).encode() + b"\n")
-
-    def hear(self, seconds):
-        """The next answer; Stuck where it is late or the process ended."""
-        limit = time.monotonic() + seconds
-        while b"\n" not in self._rest:
-            left = limit - time.monotonic()
-            if left <= 0 or not select.select([self._from], [], [], left)[0]:
-                os.kill(self.pid, signal.SIGABRT)  # faulthandler writes where it stands
-                raise Stuck(f"no answer in {seconds:g} s")
-            more = os.read(self._from, 65536)
-            if not more:
-                raise Stuck("it ended")
-            self._rest += more
-        line, _, self._rest = self._rest.partition(b"\n")
-        return json.loads(line)
-
-    def end(self):
-        """Kill what is left of it; (wait status, what it wrote to its log)."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        status = os.waitpid(self.pid, 0)[1]
-        self.pid = 0
-        os.close(self._from)
-        os.close(self._to)
-        self.log.seek(0)
-        said = self.log.read().decode(errors="replace")
-        self.log.close()
-        return status, said
-
-    def wait(self, seconds):
-        """Its wait status and log once it ended by itself; Stuck where it does not."""
-        descriptor = os.pidfd_open(self.pid)
-        try:
-            if not select.select([descriptor], [], [], seconds)[0]:
-                os.kill(self.pid, signal.SIGABRT)
-                time.sleep(0.2)
-                raise Stuck(f"still running after {seconds:g} s:\n{self.end()[1]}")
-        finally:
-            os.close(descriptor)
-        return self.end()
-
-
-def die_with_parent():
-    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def _libc():
-    import ctypes
-
-    return ctypes.CDLL(None)
-
-
 def _survivor(scene):
-    def part(orders, answers):
-        def say(answer):
-            answers.write(json.dumps(answer) + "\n")
-
-        scene.create()
-        say("ready")
-        for line in orders:
-            order, *args = json.loads(line)
-            if order == "meanwhile":
-                scene.meanwhile(*args)
+    def part(hear, say):
+        while order := hear():
+            verb, *args = order
+            if verb == "create":
+                here = copy.copy(scene)
+                here.tag = args[0]
+                here.create()
+                say("ready")
+            elif verb == "meanwhile":
+                here.meanwhile(*args)
                 say("done")
-            elif order == "verify":
-                say(_verified(scene, *args))
-            elif order == "remove":
-                scene.remove()
+            elif verb == "verify":
+                say(_verified(here, *args))
+            elif verb == "remove":
+                here.remove()
                 say("removed")
 
     return part
 
 
 def _newcomer(scene, first, finished):
-    def part(_orders, answers):
+    def part(_hear, say):
         scene.attach()
-        answers.write(json.dumps(_verified(scene, first, finished)) + "\n")
+        say(_verified(scene, first, finished))
 
     return part
 
@@ -222,15 +164,16 @@ def _verified(scene, first, finished):
 
 
 def _victim(scene, text, kind, number):
-    def part(_orders, answers):
+    def part(_hear, say):
         scene.attach()
         callable, *args = scene.operation()
         shared, args = stepping.shared_memory(), tuple(args)
         if kind == "event":
-            length = step(callable, args, None, shared, number)[1]
+            say(step(callable, args, None, shared, number)[1])
+        elif kind == "step":
+            say(step(callable, args, text, None, number)[1])
         else:
-            length = step(callable, args, text, None, number)[1]
-        answers.write(json.dumps(length) + "\n")
+            say(step(callable, args, text, shared, 0, True)[1:])
 
     return part
 
@@ -240,99 +183,164 @@ class Stage:
 
     def __init__(self, scene):
         self.scene = scene
+        self.alone = type(scene).meanwhile is Scene.meanwhile
         self.text = stepping.text_of(scene.library or stepping.core())
         self.namespace = os.environ.get("IPCSYS_NAMESPACE", "default")
         self.number = 0
+        self._log = Log()
+        self._company = None  # the survivor
+        self._encores = 0
+        gc.collect()
+        gc.freeze()  # the children have nothing to collect of ours
 
-    def length(self, kind):
-        """Of the whole operation, in "step"s or "event"s."""
-        length, answer = self._play(kind, 0)
-        if length is None or answer["problem"]:
-            raise AssertionError(f"{self.scene.name} fails without a kill: {answer['problem']}")
-        return length
+    def events(self):
+        """How many events the whole operation is."""
+        return self._whole("event")
+
+    def trace(self):
+        """Step through the whole operation: a stepping.Trace without its result."""
+        return stepping.Trace(None, *self._whole("trace"))
+
+    def _whole(self, kind):
+        said, answer = self._play(kind, 0)
+        if said is None or answer["problem"]:
+            raise AssertionError(f"{self.scene.name} fails unkilled:\n{answer['problem']}")
+        return said
 
     def kill(self, kind, number):
         """{"outcome", "beyond", "problem", "seconds"} of one point."""
         return self._play(kind, number)[1]
 
-    def _play(self, kind, stop):
-        scene, self.number = self.scene, self.number + 1
-        scene.tag = f"{scene.name.replace(' ', '-')}-{os.getpid()}-{self.number}"
-        if scene.own_namespace:
-            os.environ["IPCSYS_NAMESPACE"] = f"{self.namespace}-{self.number}"
-        survivor, victim = _Actor(_survivor(scene)), None
-        length, answer = None, None
-        patience = LONG if kind == "step" and scene.long else LATE_END
-        who = "survivor"
-        try:
-            survivor.hear(scene.deadline)
-            scene.survivor = survivor.pid
-            victim = _Actor(_victim(scene, self.text, kind, stop))
-            survivor.tell(["meanwhile", victim.pid])
-            who = "victim"
-            if stop == 0:
-                length = victim.hear(patience)
-            status, log = victim.wait(patience)
-            who = "survivor, meanwhile"
-            survivor.hear(scene.deadline)
-            answer = {"beyond": status == 0, "problem": None}
-            if status not in (0, signal.SIGKILL):
-                answer["problem"] = f"the victim ended with status {status}:\n{log}"
-            else:
-                who = "survivor or newcomer"
-                self._ask(survivor, stop, status == 0, answer)
-            survivor.tell(["remove"])
-            survivor.hear(scene.deadline)
-            survivor.end()
-        except Stuck as stuck:
-            time.sleep(0.2)
-            said = survivor.end()[1]
-            if victim and victim.pid:
-                said += victim.end()[1]
-            found = answer and answer["problem"]
-            answer = {"beyond": False, "problem": found or f"{who}: {stuck}\n{said}"}
-        answer.setdefault("outcome", None)
-        answer.setdefault("seconds", 0.0)
-        return length, answer
+    def close(self):
+        self._dismiss()
 
-    def _ask(self, survivor, parity, finished, answer):
+    def _engage(self):
+        """A survivor, the last one where it can go on."""
+        if self._company is None or self._encores >= ENCORES or self.scene.own_namespace:
+            self._dismiss()
+            self._company, self._encores = Actor(_survivor(self.scene), self._log), 0
+        self._encores += 1
+        return self._company
+
+    def _dismiss(self):
+        if self._company is not None:
+            self._company.end()
+            self._company = None
+
+    def _play(self, kind, stop):
+        self.number += 1
+        self._log.clear()
+        tag = f"{self.scene.name.replace(' ', '-')}-{os.getpid()}-{self.number}"
+        if self.scene.own_namespace:
+            os.environ["IPCSYS_NAMESPACE"] = f"{self.namespace}-{self.number}"
+        act = _Act(self, tag, kind, stop)
+        try:
+            act.play()
+        except Stuck as stuck:
+            time.sleep(0.2)  # until it has written where it stands
+            self._dismiss()
+            if act.victim and act.victim.pid:
+                act.victim.end()
+            if not act.answer["problem"]:
+                act.answer["problem"] = f"{act.who}: {stuck}\n{self._log.read()}"
+        if act.answer["problem"]:
+            self._dismiss()  # it has seen too much
+        return act.said, act.answer
+
+
+class _Act:
+    """One point."""
+
+    def __init__(self, stage, tag, kind, stop):
+        self.stage, self.scene, self.log = stage, stage.scene, stage._log
+        self.kind, self.stop = kind, stop
+        self.patience = LONG if kind != "event" and self.scene.long else LATE_END
+        self.victim = self.said = None
+        self.who = "survivor"
+        self.answer = {"outcome": None, "beyond": False, "problem": None, "seconds": 0.0}
+        self.scene.tag = tag
+
+    def play(self):
+        survivor = self.stage._engage()
+        survivor.tell("create", self.scene.tag)
+        survivor.hear(self.scene.deadline)
+        self.scene.survivor = survivor.pid
+        status = self.die(survivor)
+        if status not in (0, signal.SIGKILL):
+            self.answer["problem"] = f"the victim ended with status {status}:\n{self.log.read()}"
+        else:
+            self.answer["beyond"] = status == 0
+            self.ask(survivor)
+        self.who = "survivor, removing"
+        survivor.tell("remove")
+        survivor.hear(self.scene.deadline)
+
+    def die(self, survivor):
+        part = _victim(self.scene, self.stage.text, self.kind, self.stop)
+        self.victim = Actor(part, self.log)
+        if not self.stage.alone:
+            survivor.tell("meanwhile", self.victim.pid)
+        self.who = "victim"
+        if self.stop == 0:
+            self.said = self.victim.hear(self.patience)
+        status = self.victim.wait(self.patience)
+        self.who = "survivor, meanwhile"
+        if not self.stage.alone:
+            survivor.hear(self.scene.deadline)
+        return status
+
+    def ask(self, survivor):
         """Both of them, who comes first alternating."""
         for turn in (0, 1):
             first = turn == 0
-            if (parity + turn) % 2 == 0:
-                survivor.tell(["verify", first, finished])
-                said, who = survivor.hear(self.scene.deadline), "survivor"
+            if (self.stop + turn) % 2 == 0:
+                self.who = "survivor"
+                survivor.tell("verify", first, self.answer["beyond"])
+                said = survivor.hear(self.scene.deadline)
             else:
-                newcomer = _Actor(_newcomer(self.scene, first, finished))
-                try:
-                    said, who = newcomer.hear(self.scene.deadline), "newcomer"
-                except Stuck as stuck:
-                    time.sleep(0.2)
-                    said = {"problem": f"{stuck}\n{newcomer.end()[1]}", "seconds": 0, "outcome": None}
-                    who = "newcomer"
-                else:
-                    newcomer.end()
+                self.who = "newcomer"
+                said = self.newcomer(first)
             if first:
-                answer["outcome"] = said["outcome"]
-            answer["seconds"] = max(answer.get("seconds", 0.0), said["seconds"])
+                self.answer["outcome"] = said["outcome"]
+            self.answer["seconds"] = max(self.answer["seconds"], said["seconds"])
             if said["problem"]:
-                answer["problem"] = f"{who}{', first' if first else ''}: {said['problem']}"
+                self.answer["problem"] = f"{self.who}{', first' * first}: {said['problem']}"
                 return
 
+    def newcomer(self, first):
+        newcomer = Actor(_newcomer(self.scene, first, self.answer["beyond"]), self.log)
+        try:
+            return newcomer.hear(self.scene.deadline)
+        except Stuck:
+            time.sleep(0.2)
+            raise
+        finally:
+            newcomer.end()
 
-def chosen(points, steps, events):
-    """Where to kill, as [kind, number]: "all" instructions; "events", which
-    leaves out instructions between which nobody sees a difference; or at most
-    so many points of both kinds, spread evenly, and of single steps no more
-    than take about half a second."""
-    if points == "all":
-        return [["step", number] for number in range(1, steps + 2)]
+
+def chosen(points, trace, events):
+    """Where to kill, as [kind, number].  `points` is
+
+        "all"     in every state: before each event, after each instruction that
+                  changed the robust list, and after the last one
+        "events"  the same without having stepped through it
+        "each"    before each instruction, too
+        a number  at most so many, spread evenly: two thirds of them events, and
+                  of single steps no more than take about half a second
+    """
+    every = [["event", number] for number in range(1, events + 2)]
     if points == "events":
-        return [["event", number] for number in range(1, events + 2)]
-    few = _spread(range(1, events + 2), max(1, points * 2 // 3))
-    affordable = _STEPS_A_SECOND // (steps + 1) if steps else 0
-    others = _spread(range(1, steps + 2), min(points - len(few), affordable))
-    return [["event", number] for number in few] + [["step", number] for number in others]
+        return every
+    if points in ("all", "each"):
+        every += [["step", number + 1] for number in trace.lists]
+        if points == "each":
+            every += [["step", number] for number in range(1, trace.steps + 2)]
+        return every
+    few = _spread(every, max(1, points * 2 // 3))
+    affordable = _STEPS_A_SECOND // (trace.steps + 1) if trace else 0
+    steps = range(1, trace.steps + 2) if trace else ()
+    others = _spread(steps, min(points - len(few), affordable))
+    return few + [["step", number] for number in others]
 
 
 _STEPS_A_SECOND = 70_000
@@ -343,36 +351,108 @@ def _spread(numbers, count):
         return list(numbers)
     if count <= 1:
         return list(numbers[:count])
-    return sorted({numbers[i * (len(numbers) - 1) // (count - 1)] for i in range(count)})
+    places = sorted({i * (len(numbers) - 1) // (count - 1) for i in range(count)})
+    return [numbers[place] for place in places]
 
 
 def play(scene, points, seconds=None):
     """Kill a scene at the chosen points, with its stage in this process."""
-    started, report, stage = time.monotonic(), Report(scene.name), Stage(scene)
-    report.events = stage.length("event")
-    if points == "all" or not scene.long:
-        report.steps = stage.length("step")
-    begun = time.monotonic()
-    took_place = {"step": {}, "event": {}}
-    for kind, number in _ends_first(chosen(points, report.steps, report.events)):
-        answer = stage.kill(kind, number)
+    return _Sweep(scene, points, seconds).report
+
+
+class _Sweep:
+    def __init__(self, scene, points, seconds):
+        self.started = time.monotonic()
+        self.scene, self.points, self.seconds = scene, points, seconds
+        self.report = Report(scene.name)
+        self.stage = Stage(scene)
+        self.outcomes = {"step": {}, "event": {}}  # number -> whether it took place
+        self.killed = set()  # numbers of events
+        self.ended = False  # a victim lived to the end
+        try:
+            self.run()
+        finally:
+            self.stage.close()
+        self.report.seconds = time.monotonic() - self.started
+
+    def run(self):
+        events = self.stage.events()
+        traced = self.points in ("all", "each") or not (self.points == "events" or self.scene.long)
+        self.trace = self.stage.trace() if traced else None
+        points = chosen(self.points, self.trace, events)
+        self.tell_size(events, len(points))
+        self.kill_all(points[:MOST])
+        self.compare()
+
+    def tell_size(self, events, wanted):
+        report, trace = self.report, self.trace
+        report.events, report.wanted = events, wanted
+        if trace:
+            report.steps, report.lists = trace.steps, len(trace.lists)
+            if self.stage.alone and trace.unseen:
+                report.failures.append(
+                    [f"step {trace.unseen[0]}", "shared bytes changed before it and no event had"]
+                )
+
+    def kill_all(self, points):
+        begun = time.monotonic()
+        for kind, number in _ends_first(points):
+            self.kill(kind, number)
+            late = self.seconds and time.monotonic() > begun + self.seconds
+            if (late and self.report.points > 2) or len(self.report.failures) >= 20:
+                return
+        # Where the operation was longer this time than when it was counted.
+        number = self.report.events + 1
+        while self.points in ("all", "each", "events") and not self.ended and number < MOST:
+            number += 1
+            self.report.wanted += 1
+            self.kill("event", number)
+
+    def kill(self, kind, number):
+        report, answer = self.report, self.stage.kill(kind, number)
         report.points += 1
         report.beyond += answer["beyond"]
+        self.ended |= kind == "event" and answer["beyond"]
         report.slowest = max(report.slowest, answer["seconds"])
         outcome = answer["outcome"]
         if outcome:
             report.before += outcome == "before"
             report.after += outcome == "after"
-            took_place[kind][number] = outcome == "after"
+            self.outcomes[kind][number] = outcome == "after"
         if answer["problem"]:
             report.failures.append([f"{kind} {number}", answer["problem"]])
-        report.seconds = time.monotonic() - started
-        late = seconds and time.monotonic() > begun + seconds and report.points > 2
-        if late or len(report.failures) >= 20:
-            break
-    for kind in took_place if scene.monotone else ():
-        report.failures += _undone(kind, took_place[kind])
-    return report
+        if kind == "event":
+            self.killed.add(number)
+
+    def compare(self):
+        report, trace = self.report, self.trace
+        if self.scene.monotone:
+            for kind, outcomes in self.outcomes.items():
+                report.failures += _undone(kind, outcomes)
+        if not trace:
+            return
+        alike = trace.all == len(trace.events) == report.events
+        if not alike:  # events outside the counted instructions, or as many as it likes
+            report.covered = trace.steps if report.complete else 0
+            return
+        bounds = [0, *trace.events, trace.steps]
+        report.covered = sum(
+            bounds[number] - bounds[number - 1]
+            for number in self.killed
+            if number < len(bounds)
+        )
+        if self.points == "each" and self.scene.monotone:
+            report.failures += _different(trace.events, self.outcomes)
+
+
+def _different(events, outcomes):
+    """Instructions at which a death had another outcome than in the state that
+    the operation was in by the argument of events."""
+    return [
+        [f"step {number}", f"a death here is not what one before event {state} is"]
+        for number, after in sorted(outcomes["step"].items())
+        if outcomes["event"].get(state := bisect.bisect_left(events, number) + 1, after) != after
+    ]
 
 
 def _ends_first(points):
@@ -412,22 +492,80 @@ def find(spec):
     return getattr(importlib.import_module(module), name)()
 
 
+class Server:
+    """A process that forks a stage for each scene it is asked to play, in which
+    IPCSYS_SPIN_NS=0 keeps waits alike."""
+
+    def __init__(self):
+        environment = {**os.environ, "IPCSYS_SPIN_NS": "0"}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ipcsys.testing.sweeping"],
+            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+        )  # fmt: skip
+
+    def sweep(self, spec, points, seconds, environment):
+        self._errors.truncate(0)
+        order = json.dumps([spec, points, seconds, environment])
+        self._process.stdin.write(order.encode() + b"\n")
+        self._process.stdin.flush()
+        said = json.loads(self._process.stdout.readline() or "null")
+        if said is None:
+            self._errors.seek(0)
+            raise AssertionError(
+                f"the stage of {spec} failed:\n{self._errors.read()[-4000:].decode()}"
+            )
+        return Report(**said)
+
+    def close(self):
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._errors.close()
+
+
+_server = None
+
+
 def sweep(spec, points=60, seconds=None, environment=None):
-    """Kill the scene "module:Class" at the chosen points; a Report.  The stage
-    is a process of its own, in which IPCSYS_SPIN_NS=0 keeps waits alike."""
-    command = [sys.executable, "-m", "ipcsys.testing.sweeping", spec, json.dumps([points, seconds])]
-    environment = {**os.environ, "IPCSYS_SPIN_NS": "0", **(environment or {})}
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise AssertionError(f"the stage of {spec} failed:\n{done.stderr[-4000:]}")
-    return Report(**json.loads(done.stdout.splitlines()[-1]))
+    """Kill the scene "module:Class" at the chosen points; a Report.  One Server
+    stays for all calls of this process."""
+    global _server
+    if _server is None:
+        _server = Server()
+        atexit.register(_server.close)
+    place = {name: os.environ.get(name) for name in ("IPCSYS_DIR", "IPCSYS_NAMESPACE")}
+    return _server.sweep(spec, points, seconds, {**place, **(environment or {})})
+
+
+def _stage(spec, points, seconds, environment):
+    """In a child of the server."""
+    die_with_parent()
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    print(json.dumps(asdict(play(find(spec), points, seconds))), flush=True)
 
 
 def main():
-    spec, choice = sys.argv[1:]
     die_with_parent()
-    print(json.dumps(asdict(play(find(spec), *json.loads(choice)))))
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                _stage(*json.loads(line))
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        if os.waitpid(pid, 0)[1] != 0:
+            print("null", flush=True)
 
 
 if __name__ == "__main__":

@@ -39,11 +39,14 @@ def test_a_store_published_too_early_is_caught(planted):
     assert all("published before its bytes" in what for _point, what in report.failures)
 
 
-def test_the_same_ring_in_the_right_order_passes_at_every_instruction(planted):
-    report = swept("Right", planted)
-    assert report.failures == []
-    assert report.points == report.steps + 1 > report.events + 1 > 3
-    assert report.before and report.after and report.beyond == 1
+def test_the_same_ring_in_the_right_order_passes_at_each_instruction_and_in_each_state(planted):
+    each = swept("Right", planted, "each")
+    assert each.failures == []
+    assert each.points == each.wanted == each.steps + 1 + each.states
+    states = swept("Right", planted, "all")
+    assert states.failures == [] and states.points == states.states == states.events + 1 > 3
+    assert states.steps == states.covered == each.covered > states.points
+    assert states.before and states.after and states.beyond == 1
 
 
 def test_the_planted_fault_is_found_by_leaping_from_event_to_event(planted):
