@@ -57,7 +57,8 @@ class Scene:
     name = ""
     library = None  # whose instructions count; None: the core's
     own_namespace = False  # every point in a namespace of its own, with a new survivor
-    long = False  # too long for single steps, unless all points are asked for
+    long = False  # too long for single steps, unless all points are asked for;
+    # as one is in which the survivor has a part, which would wait for each step
     monotone = True  # one store commits: never "before" again after "after"
     deadline = LATE
 
@@ -377,7 +378,8 @@ class _Sweep:
 
     def run(self):
         events = self.stage.events()
-        traced = self.points in ("all", "each") or not (self.points == "events" or self.scene.long)
+        brief = self.stage.alone and not self.scene.long and self.points != "events"
+        traced = brief or self.points in ("all", "each")
         self.trace = self.stage.trace() if traced else None
         points = chosen(self.points, self.trace, events)
         self.tell_size(events, len(points))

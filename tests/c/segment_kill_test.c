@@ -292,7 +292,6 @@ change_cells(ips_segment *segment)
     commit(segment);
 }
 
-
 static const struct {
     const char *name;
     operation operate;
@@ -347,6 +346,18 @@ recover_it(ips_segment *segment)
 
 /* A journal that goes on in the heap, twice; most of its way there is like the
  * rest, so images begin where it gets interesting. */
+#define FIRST_END 930u /* so many stores and the journal goes on in the heap */
+#define LEAD 80u
+
+static void
+store_unseen(ips_segment *segment, unsigned count)
+{
+    unseen = true;
+    for (unsigned i = 0; i < count; i++) {
+        CHECK(ips_tx_store(segment, field + i * 8, i + 1) == 0);
+    }
+    unseen = false;
+}
 
 static void
 store_field(ips_segment *segment, unsigned from, unsigned to)
@@ -360,7 +371,8 @@ static void
 outgrow(ips_segment *segment)
 {
     begin(segment);
-    store_field(segment, 0, 930);
+    store_unseen(segment, FIRST_END - LEAD);
+    store_field(segment, FIRST_END - LEAD, FIRST_END);
     raise_counter(segment);
     commit(segment);
 }
@@ -369,12 +381,13 @@ static void
 outgrow_nested(ips_segment *segment)
 {
     begin(segment);
-    store_field(segment, 0, 880);
+    store_unseen(segment, FIRST_END - LEAD);
+    store_field(segment, FIRST_END - LEAD, FIRST_END - 50);
     begin(segment);
-    store_field(segment, 880, 930);
+    store_field(segment, FIRST_END - 50, FIRST_END);
     ips_tx_abort(segment);
     raise_counter(segment);
-    store_field(segment, 880, 920);
+    store_field(segment, FIRST_END - 50, FIRST_END - 10);
     commit(segment);
 }
 
@@ -382,7 +395,8 @@ static void
 outgrow_twice(ips_segment *segment)
 {
     begin(segment);
-    store_field(segment, 0, FIELD);
+    store_unseen(segment, FIELD - 275);
+    store_field(segment, FIELD - 275, FIELD);
     raise_counter(segment);
     ips_tx_abort(segment);
 }
@@ -390,10 +404,7 @@ outgrow_twice(ips_segment *segment)
 static void
 test_death_in_a_large_transaction(void)
 {
-    static const struct {
-        operation operate;
-        int unseen;
-    } large[] = {{outgrow, 3400}, {outgrow_nested, 3400}, {outgrow_twice, 14900}};
+    static const operation large[] = {outgrow, outgrow_nested, outgrow_twice};
     static uint8_t scene[MOST];
     begin(victim);
     insert(victim, "field", FIELD * 8, 9);
@@ -410,12 +421,10 @@ test_death_in_a_large_transaction(void)
         put_back(scene, size);
         verdict so_far = {.before = contents_of(victim)};
         so_far.version = *(uint64_t *)ips_segment_at(victim, counter, 8);
-        large[i].operate(victim);
+        large[i](victim);
         so_far.after = contents_of(victim);
         put_back(scene, size);
-        unseen = large[i].unseen;
-        step_through(victim, large[i].operate);
-        unseen = 0;
+        step_through(victim, large[i]);
         judge_shots(&so_far);
         CHECK(so_far.states > 100);
         CHECK(shots->count + 1 < KEPT ? so_far.seen_after : i == 2);
@@ -428,7 +437,6 @@ test_death_in_a_large_transaction(void)
         printf("ok death in a journal that goes on in the heap (%d states)\n", so_far.states);
     }
 }
-
 
 static void
 test_death_during_recovery(const uint8_t *scene, uint64_t size, operation operate,

@@ -48,7 +48,7 @@ typedef struct {
 
 static album *shots;
 static ips_segment *stepped;
-static int unseen; /* changes at the beginning that are not looked at */
+static bool unseen; /* an operation's own word: no images of what comes now */
 
 static void
 protect(int protection)
@@ -90,9 +90,7 @@ note_change(int signal_number, siginfo_t *info, void *context)
     protect(PROT_READ);
     uint64_t size = image_size(stepped);
     const uint8_t *last = shots->images[shots->count];
-    if (unseen > 0) {
-        unseen--;
-    } else if (shots->count + 1 < KEPT && memcmp(last, stepped->base, size) != 0) {
+    if (!unseen && shots->count + 1 < KEPT && memcmp(last, stepped->base, size) != 0) {
         if (size > MOST) {
             _exit(3);
         }
