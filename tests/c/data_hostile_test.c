@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A map and a deque whose bytes a peer has spoilt: every operation says so or
+/* A map, with containers in it, and a deque whose bytes a peer has spoilt: every operation says so or
  * works, and none crashes, hangs or writes outside the file. */
 #include "base/hash.h"
 #include "data/deque.h"
@@ -7,7 +7,7 @@
 #include "data/map.h"
 #include "segment/handle.h"
 
-#include "segment_scene.h"
+#include "nest_scene.h"
 
 #define SIZE (64 * KIB)
 #define MOST (512 * KIB)
@@ -18,6 +18,7 @@ static uint8_t scene[MOST];
 static uint64_t scene_size;
 static ips_map map;
 static ips_deque deque;
+static ips_offset inner[4]; /* roots of containers in the map */
 static int noticed; /* operations that said CORRUPT */
 static int worked;
 
@@ -49,6 +50,21 @@ fill(ips_segment *segment)
         CHECK(ips_deque_append(&deque, IPS_RIGHT, &value) == 0);
         if (number == 10) { /* leave something in the graves */
             CHECK(ips_map_clear(&map) == 0 && ips_deque_clear(&deque) == 0);
+        }
+        if (number > 30 && number <= 34) {
+            static const uint32_t types[] = {IPS_TYPE_MAP, IPS_TYPE_DEQUE, IPS_TYPE_VECTOR,
+                                             IPS_TYPE_MAP};
+            CHECK(ips_map_delete(&map, &key, NULL) == IPS_MAP_PRESENT);
+            const ips_reference at = construct_at(&map, &key, types[number - 31]);
+            inner[number - 31] = at.root;
+            ips_map within;
+            if (at.type == IPS_TYPE_MAP && ips_map_open(segment, at.root, at.generation, &within) == 0) {
+                (void)construct_at(&within, &key, IPS_TYPE_VECTOR);
+            }
+        }
+        if (number == 40) { /* the last one's memory is still to be given back */
+            const ips_key last = key_of(34, key_room);
+            CHECK(ips_map_delete(&map, &last, NULL) == IPS_MAP_PRESENT);
         }
         if (number == 20) {
             CHECK(ips_map_delete(&map, &key, NULL) == IPS_MAP_PRESENT);
@@ -103,7 +119,8 @@ spoil(ips_segment *segment, uint64_t *state)
     int changes = 1 + (int)(draw(state) % 3);
     for (int i = 0; i < changes; i++) {
         uint64_t at = segment->heap_start + draw(state) % (scene_size - segment->heap_start);
-        switch (draw(state) % 4) {
+        switch (draw(state) % 5) {
+        case 2: at = inner[draw(state) % 4] + draw(state) % 96; break;
         case 0: at = map.offset + 24 + draw(state) % 56; break;
         case 1: at = deque.offset + 24 + draw(state) % 40; break;
         default: break;
@@ -146,6 +163,17 @@ read_everything(uint64_t *state)
     (void)note(ips_deque_length(&deque, &length));
     (void)note(ips_map_snapshot(&map, IPS_MAP_ITEMS, &snapshot));
     (void)note(ips_deque_snapshot(&deque, IPS_SPAN_ALL, &snapshot));
+    for (uint64_t number = 30; number < 36; number++) {
+        ips_key key = key_of(number, key_room);
+        ips_reference at;
+        ips_map within;
+        if (ips_map_get(&map, &key, &copy) == IPS_MAP_PRESENT &&
+            copy.kind == IPS_VALUE_REFERENCE && ips_nest_read(copy.bytes, copy.size, &at) &&
+            note(ips_nest_look(map.segment, &at, 0, NULL)) == 0 && at.type == IPS_TYPE_MAP &&
+            note(ips_map_open(map.segment, at.root, at.generation, &within)) == 0) {
+            (void)note(ips_map_snapshot(&within, IPS_MAP_ITEMS, &snapshot));
+        }
+    }
     ips_snapshot_clear(&snapshot);
     ips_value_copy_clear(&copy);
 }
@@ -161,7 +189,7 @@ change_map(uint64_t *state, ips_value_copy *copy)
     ips_value_copy key_copy;
     ips_value_copy_init(&key_copy);
     int status;
-    switch (draw(state) % 9) {
+    switch (draw(state) % 10) {
     case 0:
     case 1: status = ips_map_set(&map, &key, &value); break;
     case 2: status = ips_map_insert(&map, &key, &value, copy); break;
@@ -170,6 +198,7 @@ change_map(uint64_t *state, ips_value_copy *copy)
     case 5: status = ips_map_pop_last(&map, &key_copy, copy); break;
     case 6: status = ips_map_compare_and_set(&map, &key, &value, &other); break;
     case 7: status = ips_map_reap(&map, 10); break;
+    case 8: status = ips_nest_reap(map.segment); break;
     default: status = draw(state) % 4 == 0 ? ips_map_clear(&map)
                                            : ips_map_get_locked(&map, &key, copy);
     }
@@ -208,6 +237,9 @@ change_something(ips_segment *segment, uint64_t *state)
     if (draw(state) % 3 == 0) {
         status = note(ips_map_check(&map, no_line, NULL));
         status = status < 0 ? status : note(ips_deque_check(&deque, no_line, NULL));
+        const ips_reference at = {IPS_TYPE_MAP, map.offset, map.generation};
+        status = status < 0 ? status : note(ips_nest_check(segment, &at, no_line, NULL));
+        status = status < 0 ? status : note(ips_nest_check_graves(segment, no_line, NULL));
     }
     for (int i = 0; i < 12 && status >= 0; i++) {
         status = note(draw(state) % 2 == 0 ? change_map(state, &copy)
