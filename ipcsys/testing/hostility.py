@@ -409,6 +409,54 @@ class Map(Target):
         ipcsys.SharedMap.remove("stock")
 
 
+class Nested(Map):
+    """A map with containers in it, three deep."""
+
+    name = "nested"
+    file = "tree"
+
+    def build(self):
+        self.map = ipcsys.SharedMap({n: "v" * n for n in range(5)}, name="tree")
+        self.map.construct(ipcsys.SharedVector, "row", ["x" * 100] * 10)
+        inner = self.map.construct(ipcsys.SharedMap, "map", {1: 1})
+        inner.construct(ipcsys.SharedDeque, "queue", range(20))
+        inner.construct(ipcsys.SharedMap, "deeper").construct(ipcsys.SharedVector, 0, [1.5], "d")
+
+    def open(self):
+        return ipcsys.SharedMap(name="tree", create=False)
+
+    def exercise(self, shared):
+        for work in (
+            lambda: [exercise_nested(value) for value in shared.values()],
+            lambda: repr(shared),
+            shared.copy,
+            shared.check,
+            lambda: shared["row"].append(2),
+            lambda: shared["map"].pop("deeper"),
+            lambda: shared.construct(ipcsys.SharedMap, "new", {1: 2}),
+            lambda: exercise_map(shared),
+            lambda: shared.pop("map"),
+            shared.clear,
+            lambda: shared.construct(ipcsys.SharedVector, "again", [1]),
+        ):
+            with contextlib.suppress(*ANSWERS):
+                work()
+
+    def leave(self, shared):
+        shared.close()
+        ipcsys.SharedMap.remove("tree")
+
+
+def exercise_nested(value):
+    if isinstance(value, ipcsys.SharedMap):
+        exercise_map(value)
+    elif isinstance(value, ipcsys.SharedDeque):
+        exercise_deque(value)
+    elif isinstance(value, ipcsys.SharedVector):
+        value.append(1)
+        value.copy()
+
+
 class Deque(Target):
     name = "deque"
     file = "log"
