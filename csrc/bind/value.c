@@ -7,6 +7,7 @@
 #include "bind/value_parts.h"
 
 #define PICKLE_PROTOCOL 5
+#define PLAIN_MOST 500 /* characters that surely fit into the room, with their head */
 
 /* Failures --------------------------------------------------------------- */
 
@@ -193,12 +194,41 @@ own_bytes(ips_encoded *out, PyObject *bytes, uint8_t kind)
     out->owner = bytes;
 }
 
+/* What is met most, straight into the room: short ASCII and numbers. */
+static bool
+encode_plain(PyObject *value, ips_encoded *out)
+{
+    ips_packer packer;
+    ips_packer_init(&packer, out->room, sizeof out->room);
+    int status;
+    if (PyUnicode_CheckExact(value)) {
+        if (!PyUnicode_IS_COMPACT_ASCII(value) || PyUnicode_GET_LENGTH(value) > PLAIN_MOST) {
+            return false;
+        }
+        status = ips_packer_put_str(&packer, PyUnicode_DATA(value),
+                                    (size_t)PyUnicode_GET_LENGTH(value));
+    } else if (PyLong_CheckExact(value)) {
+        int overflow;
+        long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
+        status = overflow != 0 ? -1 : ips_packer_put_int(&packer, number);
+    } else {
+        return false;
+    }
+    out->bytes = out->room;
+    out->size = packer.size;
+    out->kind = IPS_VALUE_MSGPACK;
+    return status == 0;
+}
+
 int
 ips_value_encode(ips_state *state, PyObject *value, unsigned flags, ips_encoded *out)
 {
     out->owner = NULL;
     out->heap = NULL;
     out->parts = NULL;
+    if (encode_plain(value, out)) {
+        return 0;
+    }
     if (PyBytes_CheckExact(value) && !(flags & IPS_ENCODE_NO_RAW)) {
         own_bytes(out, Py_NewRef(value), IPS_VALUE_RAW);
         return 0;
@@ -226,7 +256,7 @@ ips_value_encode(ips_state *state, PyObject *value, unsigned flags, ips_encoded 
 }
 
 void
-ips_encoded_clear(ips_encoded *encoded)
+ips_encoded_clear_slow(ips_encoded *encoded)
 {
     free(encoded->heap);
     encoded->heap = NULL;
@@ -264,6 +294,9 @@ PyObject *
 ips_value_decode(ips_state *state, uint8_t kind, const uint8_t *bytes, size_t size)
 {
     PyObject *value;
+    if (kind == IPS_VALUE_MSGPACK && size == 1 && bytes[0] < 0x80) {
+        return PyLong_FromLong(bytes[0]); /* small ints are their own byte */
+    }
     switch (kind) {
     case IPS_VALUE_RAW: return PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size);
     case IPS_VALUE_MSGPACK: value = ips_value_unpack(state, bytes, size, NULL, 0); break;

@@ -41,7 +41,14 @@ typedef struct {
 
 /* 0, or -1 with an exception set.  Needs the GIL; may run Python code (pickle). */
 int ips_value_encode(ips_state *state, PyObject *value, unsigned flags, ips_encoded *out);
-void ips_encoded_clear(ips_encoded *encoded);
+void ips_encoded_clear_slow(ips_encoded *encoded);
+static inline void
+ips_encoded_clear(ips_encoded *encoded)
+{
+    if (encoded->owner != NULL || encoded->heap != NULL || encoded->parts != NULL) {
+        ips_encoded_clear_slow(encoded);
+    }
+}
 
 /* New reference, or NULL: DecodeError with .data where the bytes make no sense. */
 PyObject *ips_value_decode(ips_state *state, uint8_t kind, const uint8_t *bytes, size_t size);

@@ -2,6 +2,7 @@
 /* MessagePack into Python objects, from bytes that nobody vouches for: what
  * is allocated is bounded by the bytes there are (codec/msgpack.h), and the
  * recursion by IPS_UNPACKER_DEPTH. */
+#include <limits.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -274,7 +275,8 @@ take_token(ips_value_reader *reader, const ips_token *token)
     case IPS_TOKEN_BOOL:
         return PyBool_FromLong(token->boolean);
     case IPS_TOKEN_UINT:
-        return PyLong_FromUnsignedLongLong(token->natural);
+        return token->natural <= LONG_MAX ? PyLong_FromLong((long)token->natural)
+                                          : PyLong_FromUnsignedLongLong(token->natural);
     case IPS_TOKEN_INT:
         return PyLong_FromLongLong(token->negative);
     case IPS_TOKEN_FLOAT:

@@ -53,6 +53,7 @@ struct ips_segment {
             ips_object *object;
             uint8_t *base;
             uint64_t heap_start;
+            _Atomic uint32_t open_views;
         };
     };
     ips_segment_shm *shm;
@@ -61,7 +62,6 @@ struct ips_segment {
     _Atomic bool huge;  /* huge pages were asked for and can be had; set once */
     ips_segment *next;  /* of this process's segments; under their mutex */
     uint32_t handles;   /* likewise */
-    _Atomic uint32_t open_views; /* of all threads of this process */
     ips_view views[IPS_VIEWS];
 
     /* Which thread of which member is inside; the rest is that thread's. */

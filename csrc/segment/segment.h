@@ -23,11 +23,12 @@
 typedef struct ips_segment ips_segment; /* process-local handle */
 typedef uint64_t ips_offset;
 
-/* What an ips_segment begins with; constant while it is open. */
+/* What an ips_segment begins with; all but the last are constant while it is open. */
 typedef struct {
     ips_object *object;
     uint8_t *base;
     uint64_t heap_start;
+    _Atomic uint32_t open_views; /* of all threads of this process: segment/view.h */
 } ips_segment_window;
 
 /* Offset to pointer: NULL (not noted) unless [offset, offset + size) lies
@@ -115,8 +116,33 @@ IPS_MUST_CHECK int ips_tx_touch(ips_segment *segment, ips_offset version);
 
 /* reader: v = read_begin (odd: a writer is inside); copy with
  * ips_copy_racing; read_ok(v) says whether the copy is one state. */
-uint64_t ips_read_begin(ips_segment *segment, ips_offset version);
-bool ips_read_ok(ips_segment *segment, ips_offset version, uint64_t seen);
+static inline uint64_t
+ips_read_begin(ips_segment *segment, ips_offset version)
+{
+    const _Atomic uint64_t *word = (const _Atomic uint64_t *)ips_segment_at(segment, version, 8);
+    /* acquire: what the version stands for is read after it; pairs with the
+     * release in ips_journal_settle_versions. */
+    return word == NULL ? 1 : atomic_load_explicit(word, memory_order_acquire);
+}
+
+/* Has this thread no view open, or one in which nothing was committed since? */
+bool ips_read_suits_view(ips_segment *segment);
+static inline bool
+ips_read_ok(ips_segment *segment, ips_offset version, uint64_t seen)
+{
+    const _Atomic uint64_t *word = (const _Atomic uint64_t *)ips_segment_at(segment, version, 8);
+    /* The copies before come before the second look; pairs with the release
+     * fence in ips_journal_touch. */
+    atomic_thread_fence(memory_order_acquire);
+    if (word == NULL || (seen & 1) != 0 ||
+        atomic_load_explicit(word, memory_order_relaxed) != seen) {
+        return false;
+    }
+    /* relaxed: our own are what we look for. */
+    const ips_segment_window *window = (const ips_segment_window *)(const void *)segment;
+    uint32_t views = atomic_load_explicit(&window->open_views, memory_order_relaxed);
+    return __builtin_expect(views == 0, 1) || ips_read_suits_view(segment);
+}
 
 /* --- anchors: words of the segment, 0 at first, from which upper rooms reach
  * what they keep of the segment as a whole. */

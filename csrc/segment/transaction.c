@@ -364,26 +364,9 @@ ips_tx_generation(ips_segment *segment)
     return ips_generation_of(ips_serial_next(segment));
 }
 
-uint64_t
-ips_read_begin(ips_segment *segment, ips_offset version)
-{
-    const _Atomic uint64_t *word = ips_segment_at(segment, version, 8);
-    /* acquire: what the version stands for is read after it; pairs with the
-     * release in ips_journal_settle_versions. */
-    return word == NULL ? 1 : atomic_load_explicit(word, memory_order_acquire);
-}
-
 bool
-ips_read_ok(ips_segment *segment, ips_offset version, uint64_t seen)
+ips_read_suits_view(ips_segment *segment)
 {
-    const _Atomic uint64_t *word = ips_segment_at(segment, version, 8);
-    /* The copies before come before the second look; pairs with the release
-     * fence in ips_journal_touch. */
-    atomic_thread_fence(memory_order_acquire);
-    if (word == NULL || (seen & 1) != 0 ||
-        atomic_load_explicit(word, memory_order_relaxed) != seen) {
-        return false;
-    }
     const ips_view *view = ips_view_of_mine(segment);
     return view == NULL || ips_view_holds(segment, view);
 }
