@@ -224,6 +224,22 @@ map_length(PyObject *object)
 
 /* --- changing */
 
+static int
+run(const ips_map_object *self, ips_act act, operation *job)
+{
+    if (act == act_set) {
+        const uint64_t mark = ips_tx_mark(self->base.home.segment);
+        if (mark != 0 && ips_transaction_admit_marked(self->base.state, mark) < 0) {
+            return -1;
+        }
+        if (mark == 0 ? ips_map_overwrite(job->map, job->key, job->value)
+                      : ips_map_overwrite_inside(job->map, job->key, job->value)) {
+            return IPS_MAP_PRESENT;
+        }
+    }
+    return ips_container_run(&self->base, act, job, job->value->size);
+}
+
 /* Encode key and value, run `act`; its outcome, or -1. */
 static int
 change(ips_map_object *self, PyObject *key, PyObject *value, ips_act act, ips_value_copy *copy)
@@ -244,7 +260,7 @@ change(ips_map_object *self, PyObject *key, PyObject *value, ips_act act, ips_va
         operation job = {.map = &self->map, .key = &encoding.key, .value = &plain, .copy = copy};
         /* Encoding may have run Python code that closed the map. */
         status = ips_container_check(&self->base) < 0
-            ? -1 : ips_container_run(&self->base, act, &job, plain.size);
+            ? -1 : run(self, act, &job);
         ips_encoded_clear(&encoded);
     }
     ips_key_encoding_clear(&encoding);

@@ -61,12 +61,20 @@ PyObject *ips_repr_html(PyObject *self, PyObject *unused);
 /* Before any operation that takes part in a transaction: 0, or -1 with
  * TransactionError set where this thread has a transaction open on `segment`
  * that belongs to another asyncio task.  A few loads while none is open. */
-int ips_transaction_admit_slow(ips_state *state, ips_segment *segment);
+#define IPS_MARK_NO_TASK UINT64_C(1)
+#define IPS_MARK_NO_ASYNCIO UINT64_C(2) /* it was not even loaded */
+int ips_transaction_admit_slow(ips_state *state, uint64_t mark);
+/* The same, where ips_tx_mark is known. */
+static inline int
+ips_transaction_admit_marked(ips_state *state, uint64_t mark)
+{
+    return __builtin_expect(mark == 0 || mark == IPS_MARK_NO_ASYNCIO, 1)
+        ? 0 : ips_transaction_admit_slow(state, mark);
+}
 static inline int
 ips_transaction_admit(ips_state *state, ips_segment *segment)
 {
-    return __builtin_expect(ips_tx_mark(segment) == 0, 1)
-        ? 0 : ips_transaction_admit_slow(state, segment);
+    return ips_transaction_admit_marked(state, ips_tx_mark(segment));
 }
 
 /* Run `act(context)` in a transaction of its own, or nested in the one that

@@ -24,7 +24,8 @@ typedef struct {
     PyObject *pickle_dumps;             /* imported at first use */
     PyObject *pickle_loads;
     PyObject *mp_dumps;                 /* ipcsys.mp.pickling.dumps, at first use */
-    PyObject *asyncio_name;             /* "asyncio", at first use */
+    PyObject *asyncio_name;             /* "asyncio.events", at first use */
+    PyObject *running_loop;             /* its _get_running_loop, once that is loaded */
     PyObject *datetime_capsule;         /* datetime.datetime_CAPI, at first use */
     PyObject *numpy_array;              /* numpy.ndarray and numpy.generic, once */
     PyObject *numpy_generic;            /* the user has imported numpy */

@@ -3,8 +3,9 @@
  *
  * A transaction belongs to a member, a thread and an asyncio task.  The core
  * knows member and thread; for the task, the transaction is marked with a
- * number: the address of the task inside (which the object keeps alive), or 1
- * where there is no task.  Operations of containers carry no mark while they
+ * number: the address of the task inside (which the object keeps alive), or one
+ * of IPS_MARK_* where there is no task.  Where asyncio was not even loaded when
+ * it began, nothing is asked: a loop that the block starts is inside it.  Operations of containers carry no mark while they
  * run, as nothing of Python's runs inside them. */
 #include "bind/container.h"
 #include "bind/nested.h"
@@ -33,24 +34,42 @@ typedef struct {
 
 /* --- tasks --------------------------------------------------------------- */
 
+/* asyncio's function that gives the running loop, borrowed; NULL without an
+ * exception where asyncio is not loaded: then there are no tasks. */
+static PyObject *
+running_loop_of(ips_state *state)
+{
+    if (state->running_loop != NULL) {
+        return state->running_loop;
+    }
+    if (state->asyncio_name == NULL) {
+        state->asyncio_name = PyUnicode_InternFromString("asyncio.events"); /* its hash is known */
+    }
+    PyObject *name = state->asyncio_name;
+    PyObject *events = name == NULL ? NULL : PyImport_GetModule(name);
+    if (events != NULL) {
+        PyObject *function = PyObject_GetAttrString(events, "_get_running_loop");
+        if (function == NULL) {
+            PyErr_Clear(); /* being loaded: nothing runs in a loop yet */
+        }
+        Py_XSETREF(state->running_loop, function);
+        Py_DECREF(events);
+    }
+    return state->running_loop;
+}
+
 /* The running asyncio task, a new reference, or NULL: none (no exception) or
- * an exception.  Imports nothing: without asyncio there are no tasks. */
+ * an exception. */
 static PyObject *
 current_task(ips_state *state)
 {
-    if (state->asyncio_name == NULL) {
-        state->asyncio_name = PyUnicode_InternFromString("asyncio"); /* its hash is known */
-    }
-    PyObject *name = state->asyncio_name;
-    PyObject *asyncio = name == NULL ? NULL : PyImport_GetModule(name);
-    if (asyncio == NULL) {
-        return NULL;
-    }
-    PyObject *loop = PyObject_CallMethod(asyncio, "_get_running_loop", NULL);
-    PyObject *task = loop == NULL || loop == Py_None
-        ? NULL : PyObject_CallMethod(asyncio, "current_task", "O", loop);
+    PyObject *function = running_loop_of(state);
+    PyObject *loop = function == NULL ? NULL : PyObject_CallNoArgs(function);
+    PyObject *asyncio = loop == NULL || loop == Py_None ? NULL : PyImport_ImportModule("asyncio");
+    PyObject *task = asyncio == NULL ? NULL
+                                     : PyObject_CallMethod(asyncio, "current_task", "O", loop);
     Py_XDECREF(loop);
-    Py_DECREF(asyncio);
+    Py_XDECREF(asyncio);
     if (task == Py_None) { /* a callback of the loop */
         Py_CLEAR(task);
     }
@@ -58,19 +77,20 @@ current_task(ips_state *state)
 }
 
 static uint64_t
-mark_of(PyObject *task)
+mark_of(const ips_state *state, PyObject *task)
 {
-    return task == NULL ? 1 : (uint64_t)(uintptr_t)task;
+    return task != NULL ? (uint64_t)(uintptr_t)task
+         : state->running_loop != NULL ? IPS_MARK_NO_TASK : IPS_MARK_NO_ASYNCIO;
 }
 
 int
-ips_transaction_admit_slow(ips_state *state, ips_segment *segment)
+ips_transaction_admit_slow(ips_state *state, uint64_t mark)
 {
     PyObject *task = current_task(state);
     if (PyErr_Occurred() != NULL) {
         return -1;
     }
-    bool same = ips_tx_mark(segment) == mark_of(task);
+    bool same = mark == mark_of(state, task);
     Py_XDECREF(task);
     if (!same) {
         (void)ips_raise_text(state, IPS_ETX, "another asyncio task of this thread has a "
@@ -234,8 +254,9 @@ ips_transaction_of(PyObject *owner, PyObject *args, PyObject *kwargs)
     static char *names[] = {"timeout", NULL};
     PyObject *timeout = Py_None;
     ips_state *state = ips_state_of_type(Py_TYPE(owner));
+    const bool plain = PyTuple_GET_SIZE(args) == 0 && kwargs == NULL;
     if (state == NULL ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:transaction", names, &timeout)) {
+        (!plain && !PyArg_ParseTupleAndKeywords(args, kwargs, "|O:transaction", names, &timeout))) {
         return NULL;
     }
     return ips_transaction_new(state, owner, timeout);
@@ -270,7 +291,7 @@ transaction_enter(PyObject *object, PyObject *unused)
         Py_XDECREF(task);
         return NULL;
     }
-    ips_tx_set_mark(segment, mark_of(task));
+    ips_tx_set_mark(segment, mark_of(state, task));
     ips_tx_announce(segment);
     self->segment = segment;
     self->depth = ips_tx_depth(segment);
@@ -311,9 +332,11 @@ end(transaction *self)
     self->segment = NULL;
     self->phase = CLOSED;
     Py_CLEAR(self->task);
-    Py_BEGIN_ALLOW_THREADS /* the last handle unmaps */
-    ips_segment_close(segment);
-    Py_END_ALLOW_THREADS
+    if (!ips_segment_release(segment)) {
+        Py_BEGIN_ALLOW_THREADS /* the last handle unmaps */
+        ips_segment_close(segment);
+        Py_END_ALLOW_THREADS
+    }
 }
 
 static PyObject *

@@ -100,6 +100,13 @@ IPS_MUST_CHECK int ips_map_length(const ips_map *map, uint64_t *out);
 enum { IPS_MAP_KEYS = 1, IPS_MAP_VALUES = 2, IPS_MAP_ITEMS = 3 };
 IPS_MUST_CHECK int ips_map_snapshot(const ips_map *map, unsigned what, ips_snapshot *out);
 
+/* Another value for a key that is there, where it fits into the place of the old
+ * one, at once: as a transaction of its own, or inside the one that this thread
+ * has open and without a savepoint.  False, and nothing happened, where that
+ * cannot be: then the usual way. */
+bool ips_map_overwrite(const ips_map *map, const ips_key *key, const ips_value *value);
+bool ips_map_overwrite_inside(const ips_map *map, const ips_key *key, const ips_value *value);
+
 /* --- inside a transaction; after an error the caller aborts it */
 
 IPS_MUST_CHECK int ips_map_create(ips_segment *segment, ips_offset *out);

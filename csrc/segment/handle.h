@@ -61,7 +61,7 @@ struct ips_segment {
     uint64_t run_size;  /* bytes of a run of small blocks */
     _Atomic bool huge;  /* huge pages were asked for and can be had; set once */
     ips_segment *next;  /* of this process's segments; under their mutex */
-    uint32_t handles;   /* likewise */
+    _Atomic uint32_t handles; /* the last one is given up under it, too */
     ips_view views[IPS_VIEWS];
 
     /* Which thread of which member is inside; the rest is that thread's. */

@@ -6,8 +6,6 @@
 
 #include "base/atomics.h"
 
-#define RANGE_BIT UINT64_C(1) /* in an entry's offset word: more than one word */
-
 void
 ips_journal_open(ips_journal *journal, uint8_t *base, ips_journal_shm *shm, uint64_t *area,
                  uint64_t words)
@@ -186,31 +184,17 @@ ips_journal_note_word(ips_journal *journal, uint64_t offset, ips_journal_known *
     }
 }
 
-/* Write an entry of `count` words at `to`; returns its length. */
-static uint64_t
-write_range(const ips_journal *journal, uint64_t *to, uint64_t offset, uint64_t count)
-{
-    memcpy(to, journal->base + offset, count * 8);
-    to[count] = count;
-    to[count + 1] = offset | RANGE_BIT;
-    return count + 2;
-}
-
-/* Word stores, so that a racing reader sees each word whole; relaxed: the
- * reader goes by a version. */
 static void
 store_words(uint8_t *target, const uint8_t *bytes, size_t size)
 {
-    _Atomic uint64_t *to = (_Atomic uint64_t *)target;
-    for (; size >= 8; size -= 8, bytes += 8, to++) {
-        uint64_t word;
-        memcpy(&word, bytes, 8);
-        atomic_store_explicit(to, word, memory_order_relaxed);
-    }
-    if (size != 0) {
-        uint64_t word = atomic_load_explicit(to, memory_order_relaxed);
-        memcpy(&word, bytes, size);
-        atomic_store_explicit(to, word, memory_order_relaxed);
+    ips_journal_put_words(target, bytes, size / 8);
+    size_t rest = size % 8;
+    if (rest != 0) {
+        _Atomic uint64_t *last = (_Atomic uint64_t *)(void *)(target + size - rest);
+        /* relaxed: as in ips_journal_put_words. */
+        uint64_t word = atomic_load_explicit(last, memory_order_relaxed);
+        memcpy(&word, bytes + size - rest, rest);
+        atomic_store_explicit(last, word, memory_order_relaxed);
     }
 }
 
@@ -235,10 +219,11 @@ ips_journal_write(ips_journal *journal, uint64_t offset, const void *bytes, size
     if (status < 0) {
         return status;
     }
-    journal->used += write_range(journal, here(journal), offset, count);
+    journal->used += ips_journal_put_entry(here(journal), journal->base + offset, offset, count);
     store_mark(journal);
     if (journal->level != 0) {
-        journal->log_used += write_range(journal, journal->log + journal->log_used, offset, count);
+        journal->log_used += ips_journal_put_entry(journal->log + journal->log_used,
+                                                   journal->base + offset, offset, count);
     }
     atomic_signal_fence(memory_order_seq_cst); /* entry and mark first */
     store_words(journal->base + offset, bytes, size);
@@ -345,14 +330,14 @@ read_entry(const ips_journal *journal, const uint64_t *area, uint64_t end, entry
     uint64_t last = ips_peek(&area[end - 1]);
     uint64_t count = 1;
     uint64_t trailer = 1;
-    if ((last & RANGE_BIT) != 0) {
+    if ((last & IPS_RANGE_BIT) != 0) {
         count = ips_peek(&area[end - 2]);
         trailer = 2;
     }
-    if (count > end - trailer || !may_change(journal, last & ~RANGE_BIT, count)) {
+    if (count > end - trailer || !may_change(journal, last & ~IPS_RANGE_BIT, count)) {
         return false;
     }
-    out->offset = last & ~RANGE_BIT;
+    out->offset = last & ~IPS_RANGE_BIT;
     out->count = count;
     out->start = end - trailer - count;
     return true;

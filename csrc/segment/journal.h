@@ -52,6 +52,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/status.h"
 
@@ -162,6 +163,37 @@ ips_journal_set(ips_journal *journal, uint64_t *word, uint64_t value)
      * without the lock goes by a version. */
     atomic_signal_fence(memory_order_seq_cst);
     atomic_store_explicit((_Atomic uint64_t *)word, value, memory_order_relaxed);
+}
+
+#define IPS_RANGE_BIT UINT64_C(1) /* in an entry's offset word: more than one word */
+
+/* Write the entry of the `count` words at `from`, whose offset that is; its
+ * length in words. */
+static inline uint64_t
+ips_journal_put_entry(uint64_t *to, const void *from, uint64_t offset, uint64_t count)
+{
+    memcpy(to, from, count * 8);
+    if (count == 1) {
+        to[1] = offset;
+        return 2;
+    }
+    to[count] = count;
+    to[count + 1] = offset | IPS_RANGE_BIT;
+    return count + 2;
+}
+
+/* Word stores, so that a racing reader sees each word whole; relaxed: the
+ * reader goes by a version. */
+static inline void
+ips_journal_put_words(void *target, const void *words, uint64_t count)
+{
+    _Atomic uint64_t *to = (_Atomic uint64_t *)target;
+    const uint8_t *from = (const uint8_t *)words;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t word;
+        memcpy(&word, from + i * 8, 8);
+        atomic_store_explicit(&to[i], word, memory_order_relaxed);
+    }
 }
 
 /* Journal and overwrite `size` bytes at `offset` (8-aligned, in bounds with

@@ -97,7 +97,8 @@ new_handle(ips_object *object, uint64_t first_size)
     segment->max_size = object->max_size & ~(uint64_t)(IPS_CHUNK_UNIT - 1);
     segment->heap_start = IPS_JOURNAL_AT + journal_size;
     segment->run_size = run_size_of(first_size);
-    segment->handles = 1;
+    /* relaxed: nobody else knows it. */
+    atomic_store_explicit(&segment->handles, 1, memory_order_relaxed);
     ips_journal *journal = &segment->journal;
     ips_journal_open(journal, object->base, &segment->shm->journal,
                      (uint64_t *)(object->base + IPS_JOURNAL_AT), journal_size / 8);
@@ -204,7 +205,7 @@ adopt(ips_object *object, ips_segment **out)
     int status = IPS_OK;
     bool known = segment != NULL;
     if (known) {
-        segment->handles++;
+        ips_segment_hold(segment);
     } else {
         status = attach(object, &segment);
         if (status == 0) {
@@ -294,16 +295,31 @@ ips_segment_object(ips_segment *segment)
 void
 ips_segment_hold(ips_segment *segment)
 {
-    enter_room();
-    segment->handles++;
-    leave_room();
+    /* relaxed: the caller has one that keeps it. */
+    (void)atomic_fetch_add_explicit(&segment->handles, 1, memory_order_relaxed);
+}
+
+bool
+ips_segment_release(ips_segment *segment)
+{
+    /* relaxed, release: whoever gives up the last one sees what was done with
+     * this one; pairs with the acquire in ips_segment_close. */
+    uint32_t handles = atomic_load_explicit(&segment->handles, memory_order_relaxed);
+    while (handles > 1) {
+        if (atomic_compare_exchange_weak_explicit(&segment->handles, &handles, handles - 1,
+                                                  memory_order_release, memory_order_relaxed)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void
 ips_segment_close(ips_segment *segment)
 {
     enter_room();
-    bool last = --segment->handles == 0;
+    /* acq_rel: pairs with its like, of other threads. */
+    bool last = atomic_fetch_sub_explicit(&segment->handles, 1, memory_order_acq_rel) == 1;
     for (ips_segment **link = &segments; last && *link != NULL; link = &(*link)->next) {
         if (*link == segment) {
             *link = segment->next;

@@ -75,6 +75,10 @@ void ips_tx_announce(ips_segment *segment);
 IPS_MUST_CHECK int ips_tx_store(ips_segment *segment, ips_offset offset, uint64_t value);
 IPS_MUST_CHECK int ips_tx_write(ips_segment *segment, ips_offset offset, const void *bytes, size_t size);
 
+/* Room in the journal for one ips_tx_write of `words` words and `stores`
+ * ips_tx_store: these cannot fail then. */
+IPS_MUST_CHECK int ips_tx_reserve(ips_segment *segment, uint64_t words, uint64_t stores);
+
 /* Memory, 16-aligned, contents undefined; until commit only this transaction
  * knows it, so it may be filled with plain stores.  IPS_ESEGFULL. */
 IPS_MUST_CHECK int ips_tx_alloc(ips_segment *segment, size_t size, ips_offset *out);
@@ -168,6 +172,19 @@ bool ips_single_begin(ips_segment *segment);
 bool ips_single_store(_Atomic uint64_t *version, _Atomic uint64_t *word, uint64_t value);
 void ips_single_end(ips_segment *segment);
 
+/* --- a change of a few words under one version that is the whole transaction: the
+ * lock, the journal, no more.  begin is false where ips_single_begin is; change
+ * where the patches do not fit, or the version is odd, and then nothing happened. */
+typedef struct {
+    ips_offset offset; /* of journaled words, 8-aligned */
+    const uint64_t *words;
+    uint64_t count;
+} ips_patch;
+bool ips_brief_begin(ips_segment *segment);
+bool ips_brief_change(ips_segment *segment, ips_offset version, const ips_patch *patches,
+    unsigned count);
+void ips_brief_end(ips_segment *segment);
+
 /* --- catalogue of names */
 typedef struct {
     ips_offset offset;    /* of the object's root block */
@@ -205,6 +222,7 @@ IPS_MUST_CHECK int ips_segment_redeem(ips_space *space, const char *ticket, ips_
 ips_object *ips_segment_object(ips_segment *segment);
 void ips_segment_hold(ips_segment *segment); /* one more handle, for what lies in the segment */
 void ips_segment_close(ips_segment *segment); /* one handle less; the last one unmaps */
+bool ips_segment_release(ips_segment *segment); /* the same unless it is the last: false then */
 IPS_MUST_CHECK int ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out);
 /* Ask for huge pages in this process's mapping; where there are none, nothing
  * changes: stats tell. */

@@ -314,6 +314,15 @@ ips_tx_abort(ips_segment *segment)
 }
 
 int
+ips_tx_reserve(ips_segment *segment, uint64_t words, uint64_t stores)
+{
+    int status = ips_tx_inside(segment);
+    /* An entry of n words takes n + 2, a store 2. */
+    return status < 0 ? status
+        : ips_journal_reserve(&segment->journal, (words + 3) / 2 + stores);
+}
+
+int
 ips_tx_store(ips_segment *segment, ips_offset offset, uint64_t value)
 {
     int status = ips_tx_inside(segment);

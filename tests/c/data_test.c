@@ -164,6 +164,8 @@ compare_map(const ips_map *map, const map_model *model, bool inside)
     }
 }
 
+static uint32_t overwritten; /* without a savepoint, or as a transaction of its own */
+
 static void
 change_key(const ips_map *map, map_model *model, uint32_t key, uint32_t what)
 {
@@ -177,7 +179,12 @@ change_key(const ips_map *map, map_model *model, uint32_t key, uint32_t what)
     uint32_t i = model_index(model, key);
     int present = i < model->length ? IPS_MAP_PRESENT : IPS_MAP_ABSENT;
     if (what < 5) {
-        CHECK(ips_map_set(map, &wanted, &value) == present);
+        if (what < 3 || !ips_map_overwrite_inside(map, &wanted, &value)) {
+            CHECK(ips_map_set(map, &wanted, &value) == present);
+        } else {
+            overwritten++;
+            CHECK(present == IPS_MAP_PRESENT);
+        }
         model_set(model, key, number);
     } else if (what < 7) {
         CHECK(ips_map_insert(map, &wanted, &value, &copy) == present);
@@ -266,6 +273,16 @@ maps(void)
     static map_model models[DEPTH + 1];
     for (int step = 0; step < STEPS; step++) {
         int depth = 0;
+        char key_room[48];
+        uint8_t room[5000];
+        uint32_t key = dice(KEYS), number = dice(1000);
+        ips_key wanted = key_of(key, key_room);
+        ips_value value = value_of(number, room);
+        if (ips_map_overwrite(&map, &wanted, &value)) {
+            overwritten++;
+            CHECK(model_index(&models[0], key) < models[0].length);
+            model_set(&models[0], key, number);
+        }
         do {
             CHECK(ips_tx_begin(segment, IPS_FOREVER) >= 0);
             depth++;
@@ -290,6 +307,7 @@ maps(void)
             CHECK(ips_tx_commit(segment) == 0);
         }
     }
+    CHECK(overwritten > STEPS / 20);
     puts("ok a map is its model after every commit, abort and savepoint");
 
     CHECK(ips_tx_begin(segment, IPS_FOREVER) >= 0);
