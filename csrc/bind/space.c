@@ -23,10 +23,11 @@
 
 #define FORMAT_MAJOR 1
 
-/* The last namespace this thread asked for: its answer never changes. */
+/* The last namespace this thread asked for: its answer changes when one is left. */
 static _Thread_local struct {
     char root[256], name[IPS_NAME_MAX + 1]; /* as the environment and the argument say */
     ips_space *space;                       /* NULL: nothing kept */
+    uint64_t leavings;                      /* good while this is their number */
 } last;
 
 static const char *
@@ -120,6 +121,7 @@ join(ips_state *state, const char *name, const char *root)
     bool fits = snprintf(root_copy, sizeof root_copy, "%s", root) < (int)sizeof root_copy;
     ips_space *space = NULL;
     int status;
+    uint64_t leavings = ips_space_leavings();
     Py_BEGIN_ALLOW_THREADS /* joining clears away the dead: it may probe */
     status = ips_space_join(folder, &space);
     Py_END_ALLOW_THREADS
@@ -127,6 +129,7 @@ join(ips_state *state, const char *name, const char *root)
         return (ips_space *)ips_raise(state, status);
     }
     last.space = fits ? space : NULL;
+    last.leavings = leavings;
     memcpy(last.name, name_copy, sizeof name_copy);
     memcpy(last.root, root_copy, sizeof root_copy);
     return space;
@@ -140,7 +143,8 @@ ips_space_of(ips_state *state, PyObject *namespace_)
         return NULL;
     }
     const char *root = root_of();
-    if (last.space != NULL && strcmp(name, last.name) == 0 && strcmp(root, last.root) == 0) {
+    if (last.space != NULL && last.leavings == ips_space_leavings() &&
+        strcmp(name, last.name) == 0 && strcmp(root, last.root) == 0) {
         return last.space;
     }
     return join(state, name, root);
@@ -430,6 +434,31 @@ core_folder(PyObject *module, PyObject *args, PyObject *kwargs)
     return PyUnicode_DecodeFSDefault(folder);
 }
 
+PyDoc_STRVAR(leave_doc, "leave($module, /, namespace=None)\n--\n\n"
+    "Be a member of a namespace no longer, without its descriptors and mappings: True, or False\n"
+    "where this process was none.  InUse where it has something open there.  No other thread\n"
+    "may open anything there meanwhile.  Whoever asks for the namespace later joins anew.");
+
+static PyObject *
+core_leave(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    char folder[PATH_MAX];
+    PyObject *namespace_ = ips_facts_namespace(args, kwargs, "|O:leave");
+    ips_state *state = ips_state_of_module(module);
+    const char *name = namespace_ == NULL ? NULL : namespace_of(state, namespace_);
+    if (name == NULL || folder_of(state, name, folder) < 0) {
+        return NULL;
+    }
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ips_space_leave(folder);
+    Py_END_ALLOW_THREADS
+    if (status < 0 && status != IPS_ENOENT) {
+        return ips_raise(state, status);
+    }
+    return PyBool_FromLong(status == IPS_OK);
+}
+
 PyDoc_STRVAR(owner_doc, "owner($module, /, namespace=None)\n--\n\n"
     "The owner id of this process as a member of a namespace.");
 
@@ -484,6 +513,7 @@ static PyMethodDef space_functions[] = {
     {"check_cells", WITH_KEYWORDS(core_check_cells), METH_VARARGS | METH_KEYWORDS, check_cells_doc},
     {"check_members", WITH_KEYWORDS(core_check_members), METH_VARARGS | METH_KEYWORDS, check_members_doc},
     {"folder", WITH_KEYWORDS(core_folder), METH_VARARGS | METH_KEYWORDS, folder_doc},
+    {"leave", WITH_KEYWORDS(core_leave), METH_VARARGS | METH_KEYWORDS, leave_doc},
     {"lives", WITH_KEYWORDS(core_lives), METH_VARARGS | METH_KEYWORDS, lives_doc},
     {"members", WITH_KEYWORDS(core_members), METH_VARARGS | METH_KEYWORDS, members_doc},
     {"objects", WITH_KEYWORDS(core_objects), METH_VARARGS | METH_KEYWORDS, objects_doc},

@@ -111,7 +111,8 @@ ips_postbox_ring(void)
     /* pairs with the fence in ips_postbox_want: a waiter that found the async
      * bit still set is in the table by now. */
     atomic_thread_fence(memory_order_seq_cst);
-    for (ips_space *space = ips_spaces_joined(); space != NULL; space = space->next) {
+    for (ips_space *space = ips_spaces_watch(); space != NULL; space = ips_space_next(space)) {
         ring_one(space);
     }
+    ips_spaces_watched();
 }

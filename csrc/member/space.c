@@ -12,8 +12,12 @@
 
 static pthread_mutex_t room; /* recursive; made by the first to enter */
 static pthread_once_t room_once = PTHREAD_ONCE_INIT;
-static ips_space *spaces; /* guarded by room; entries live as long as the process */
-static _Atomic(ips_space *) joined; /* the same list, for wakers: see ips_spaces_joined */
+static _Atomic(ips_space *) spaces; /* changed inside the room; a space itself is never freed */
+static _Atomic uint32_t watchers;   /* threads that walk the list outside the room */
+static _Atomic uint64_t leavings;
+static ips_leave_hook leave_hooks[4];
+/* Of a space that was left: nobody, for ever. */
+static ips_identity nobody;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static const ips_fork_hook *fork_hooks[4];
@@ -51,14 +55,24 @@ ips_room_leave(void)
 ips_space *
 ips_room_spaces(void)
 {
-    return spaces;
+    /* seq_cst: pairs with the stores in put_in and take_out. */
+    return atomic_load_explicit(&spaces, memory_order_seq_cst);
 }
 
 ips_space *
-ips_spaces_joined(void)
+ips_spaces_watch(void)
 {
-    /* acquire: pairs with the release in join_inside. */
-    return atomic_load_explicit(&joined, memory_order_acquire);
+    /* seq_cst: before the look at the list; pairs with await_watchers, which looks
+     * here after it has taken a space out. */
+    atomic_fetch_add_explicit(&watchers, 1, memory_order_seq_cst);
+    return ips_room_spaces();
+}
+
+void
+ips_spaces_watched(void)
+{
+    /* release: what was looked at is looked at; pairs with await_watchers. */
+    atomic_fetch_sub_explicit(&watchers, 1, memory_order_release);
 }
 
 void
@@ -93,7 +107,7 @@ before_fork(void)
 {
     ips_room_enter();
     bool wanted = false;
-    for (ips_space *space = spaces; space != NULL; space = space->next) {
+    for (ips_space *space = ips_room_spaces(); space != NULL; space = ips_space_next(space)) {
         /* relaxed: changed only inside the room. */
         space->parent = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
         if (space->parent != IPS_NOBODY && !has_heirlooms(space)) {
@@ -113,7 +127,7 @@ after_fork_in_parent(void)
     if (birth_is_watched) {
         ips_birth_pipe_await(&birth, ips_now() + BIRTH_PATIENCE_NS);
     }
-    for (ips_space *space = spaces; space != NULL; space = space->next) {
+    for (ips_space *space = ips_room_spaces(); space != NULL; space = ips_space_next(space)) {
         ips_birth_conclude(space);
     }
     ips_room_leave();
@@ -144,8 +158,10 @@ after_fork_in_child(void)
     /* A recursive mutex remembers its owner's thread id, which was the
      * parent's; the one thread here starts with a fresh one. */
     make_room();
+    /* relaxed: this thread is alone, and does not watch. */
+    atomic_store_explicit(&watchers, 0, memory_order_relaxed);
     ips_room_enter();
-    for (ips_space *space = spaces; space != NULL; space = space->next) {
+    for (ips_space *space = ips_room_spaces(); space != NULL; space = ips_space_next(space)) {
         ips_owner parent = space->parent;
         space->parent = IPS_NOBODY;
         ips_postbox_forget(space);
@@ -166,11 +182,15 @@ install_handlers(void)
     (void)atexit(ips_space_leave_all);
 }
 
+/* Everything that it has of the system and of memory. */
 static void
-destroy_space(ips_space *space)
+strip_space(ips_space *space)
 {
     if (space->table != NULL) {
         ips_unmap(space->table, (uint64_t)IPS_SLOT_PAGE * (1 + IPS_MAX_SLOTS));
+    }
+    if (space->own_page != NULL) {
+        ips_unmap(space->own_page, (uint64_t)2 * IPS_SLOT_PAGE);
     }
     if (space->identity != NULL) {
         ips_unmap(space->identity, ips_page_size());
@@ -181,6 +201,16 @@ destroy_space(ips_space *space)
             ips_file_close(descriptors[i]);
         }
     }
+    space->dir = space->members_dir = space->locks = -1;
+    space->table = NULL;
+    space->own_page = NULL;
+    space->identity = NULL;
+}
+
+static void
+destroy_space(ips_space *space)
+{
+    strip_space(space);
     free(space->folder);
     free(space);
 }
@@ -210,6 +240,9 @@ open_space(ips_space *space, const char *folder)
 static int
 join_again_inside(ips_space *space)
 {
+    if (space->identity == &nobody) {
+        return ips_fail(IPS_ECLOSED, "this process has left its namespace");
+    }
     /* relaxed: changed only inside the room. */
     if (atomic_load_explicit(&space->identity->owner, memory_order_relaxed) != IPS_NOBODY) {
         return IPS_OK;
@@ -236,7 +269,7 @@ join_again_inside(ips_space *space)
 static ips_space *
 find_inside(const char *folder)
 {
-    for (ips_space *space = spaces; space != NULL; space = space->next) {
+    for (ips_space *space = ips_room_spaces(); space != NULL; space = ips_space_next(space)) {
         if (strcmp(space->folder, folder) == 0) {
             return space;
         }
@@ -253,6 +286,15 @@ is_current(const ips_space *space)
     return ips_file_facts_of(space->dir, &then) == 0 && then.links > 0 &&
            ips_file_facts_at(space->dir, space->folder, &now) == 0 && now.dev == then.dev &&
            now.inode == then.inode;
+}
+
+static void
+put_in(ips_space *space)
+{
+    /* relaxed: nobody else knows it yet. */
+    atomic_store_explicit(&space->next, ips_room_spaces(), memory_order_relaxed);
+    /* seq_cst: the entry is complete; pairs with ips_room_spaces. */
+    atomic_store_explicit(&spaces, space, memory_order_seq_cst);
 }
 
 static int
@@ -277,10 +319,7 @@ join_inside(const char *folder, ips_space **out)
             destroy_space(space);
             return status;
         }
-        space->next = spaces;
-        spaces = space;
-        /* release: the entry is complete; pairs with ips_spaces_joined. */
-        atomic_store_explicit(&joined, space, memory_order_release);
+        put_in(space);
     }
     *out = space;
     return join_again_inside(space);
@@ -364,11 +403,103 @@ ips_space_measure_park(ips_space *space)
     }
 }
 
+/* --- leaving ------------------------------------------------------------- */
+
+uint64_t
+ips_space_leavings(void)
+{
+    /* acquire: who sees the count sees that the space was left; pairs with
+     * leave_inside. */
+    return atomic_load_explicit(&leavings, memory_order_acquire);
+}
+
+void
+ips_space_on_leave(ips_leave_hook hook)
+{
+    ips_room_enter();
+    for (size_t i = 0; i < sizeof leave_hooks / sizeof *leave_hooks; i++) {
+        if (leave_hooks[i] == hook || leave_hooks[i] == NULL) {
+            leave_hooks[i] = hook;
+            break;
+        }
+    }
+    ips_room_leave();
+}
+
+static void
+take_out(ips_space *space)
+{
+    _Atomic(ips_space *) *link = &spaces;
+    ips_space *here = ips_room_spaces();
+    while (here != space) {
+        link = &here->next;
+        here = ips_space_next(here);
+    }
+    /* seq_cst: before the look at the watchers; pairs with ips_spaces_watch. */
+    atomic_store_explicit(link, ips_space_next(space), memory_order_seq_cst);
+}
+
+/* Whoever walks the list may stand at the space that was taken out.  They ring
+ * some FIFOs, and wait for nothing. */
+static void
+await_watchers(void)
+{
+    /* seq_cst: pairs with ips_spaces_watch; it is also an acquire, which pairs with
+     * the release in ips_spaces_watched. */
+    while (atomic_load_explicit(&watchers, memory_order_seq_cst) != 0) {
+        ips_sleep_until(ips_now() + 20000);
+    }
+}
+
+static bool
+may_leave(const ips_space *space)
+{
+    /* relaxed: changed by the main thread. */
+    bool hangs = atomic_load_explicit(&space->identity->bell_hung, memory_order_relaxed) != 0;
+    return space->objects == NULL && (!hangs || ips_on_main_thread());
+}
+
+static int
+leave_inside(ips_space *space)
+{
+    /* relaxed: changed only inside the room. */
+    ips_owner me = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
+    if (!may_leave(space) || (me != IPS_NOBODY && ips_slot_clear_uses(space, me) != 0)) {
+        return ips_fail(IPS_EINUSE, "namespace '%s': this process has something open there",
+                        space->folder);
+    }
+    ips_slot_leave(space);
+    for (size_t i = 0; i < sizeof leave_hooks / sizeof *leave_hooks; i++) {
+        if (leave_hooks[i] != NULL) {
+            leave_hooks[i](space);
+        }
+    }
+    ips_postbox_forget(space);
+    take_out(space);
+    await_watchers();
+    strip_space(space);
+    space->identity = &nobody;
+    space->folder[0] = '\0';
+    /* release: pairs with ips_space_leavings. */
+    atomic_fetch_add_explicit(&leavings, 1, memory_order_release);
+    return IPS_OK;
+}
+
+int
+ips_space_leave(const char *folder)
+{
+    ips_room_enter();
+    ips_space *space = find_inside(folder);
+    int status = space == NULL ? IPS_ENOENT : leave_inside(space);
+    ips_room_leave();
+    return status;
+}
+
 void
 ips_space_leave_all(void)
 {
     ips_room_enter();
-    for (ips_space *space = spaces; space != NULL; space = space->next) {
+    for (ips_space *space = ips_room_spaces(); space != NULL; space = ips_space_next(space)) {
         /* relaxed: changed only inside the room. */
         ips_owner me = atomic_load_explicit(&space->identity->owner, memory_order_relaxed);
         if (me != IPS_NOBODY && ips_slot_clear_uses(space, me) == 0) {

@@ -2,8 +2,9 @@
 /* A namespace, joined: the process-local side of member/slots.h.
  *
  * Joining is a matter of the process, not of an interpreter or a thread: a
- * folder is joined once, on first use, and left at exit.  A forked child is
- * nobody until its first call here, which makes it a new member. */
+ * folder is joined once, on first use, and left at exit, or when somebody asks
+ * for it (a test with a namespace of its own).  A forked child is nobody until
+ * its first call here, which makes it a new member. */
 #ifndef IPS_MEMBER_SPACE_H
 #define IPS_MEMBER_SPACE_H
 
@@ -18,8 +19,18 @@
 typedef struct ips_space ips_space;
 
 /* Join the namespace in `folder` (absolute path, made where missing).  The
- * result lives as long as the process; asking again gives the same one. */
+ * result lives as long as the process, or until the namespace is left; asking
+ * again gives the same one. */
 IPS_MUST_CHECK int ips_space_join(const char *folder, ips_space **out);
+
+/* Leave the namespace in `folder`, with all descriptors and mappings: IPS_ENOENT
+ * (nothing noted) where this process has not joined it, IPS_EINUSE where it has
+ * something open there, or where only the main thread may leave and this is
+ * another.  No thread may be about to open something there meanwhile: a call on
+ * a space that was left fails. */
+IPS_MUST_CHECK int ips_space_leave(const char *folder);
+/* How often this process has left one: who remembers an ips_space looks at it. */
+uint64_t ips_space_leavings(void);
 
 /* This process as a member of `space`: one load on the usual path; joins anew
  * in a forked child.  IPS_NOBODY only where joining failed (noted). */
@@ -103,6 +114,11 @@ typedef struct {
     void (*inherit)(ips_space *space, ips_owner parent, ips_owner child);
 } ips_fork_hook;
 void ips_space_on_fork(const ips_fork_hook *hook);
+
+/* Called when this process has left `space`: rooms above let go of what they have
+ * mapped there.  At most 4 hooks. */
+typedef void (*ips_leave_hook)(ips_space *space);
+void ips_space_on_leave(ips_leave_hook hook);
 
 /* Find out what parking costs here, unless that is known; for a thread that is
  * about to park, whom it delays by less than 1 ms, once in a namespace. */

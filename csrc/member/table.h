@@ -26,7 +26,7 @@ typedef struct {
 } ips_identity;
 
 struct ips_space {
-    struct ips_space *next;
+    _Atomic(struct ips_space *) next; /* changed inside the room */
     char *folder;
     int dir;           /* the namespace's folder */
     int members_dir;   /* ".m" */
@@ -51,8 +51,17 @@ struct ips_space {
 void ips_room_enter(void);
 void ips_room_leave(void);
 ips_space *ips_room_spaces(void); /* list head; call inside */
-/* The same for those who must not wait for the room: entries never go. */
-ips_space *ips_spaces_joined(void);
+/* The same for those who must not wait for the room: nothing on the list is
+ * unmapped between these two calls. */
+ips_space *ips_spaces_watch(void);
+void ips_spaces_watched(void);
+
+static inline ips_space *
+ips_space_next(const ips_space *space)
+{
+    /* seq_cst: pairs with the store in take_out (member/space.c). */
+    return atomic_load_explicit(&space->next, memory_order_seq_cst);
+}
 
 static inline ips_members_shm *
 ips_members_of(const ips_space *space)

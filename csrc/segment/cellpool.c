@@ -176,17 +176,38 @@ map_pool(ips_cell_pool *pool)
     return status;
 }
 
+/* One that stands by, or a new one; under `opening`. */
+static ips_cell_pool *
+idle_pool(const ips_pool_shape *shape)
+{
+    for (ips_cell_pool *pool = ips_pools(); pool != NULL; pool = pool->next) {
+        /* relaxed: changed under `opening`. */
+        if (pool->shape == shape &&
+            atomic_load_explicit(&pool->serves, memory_order_relaxed) == NULL) {
+            return pool;
+        }
+    }
+    ips_cell_pool *pool = (ips_cell_pool *)calloc(1, sizeof *pool);
+    if (pool != NULL) {
+        pool->shape = shape;
+        (void)pthread_mutex_init(&pool->guard, NULL);
+        pool->next = ips_pools();
+        /* release: the pool is whole; pairs with the acquire in ips_pools. */
+        atomic_store_explicit(&pools, pool, memory_order_release);
+    }
+    return pool;
+}
+
 static int
 open_inside(ips_space *space, const ips_pool_shape *shape, bool create, ips_cell_pool **out)
 {
-    ips_cell_pool *pool = (ips_cell_pool *)calloc(1, sizeof *pool);
+    ips_cell_pool *pool = idle_pool(shape);
     ips_cell_local *local = (ips_cell_local *)calloc(shape->cells, sizeof *local);
     int status = pool == NULL || local == NULL
                      ? ips_fail(IPS_ENOMEM, "opening the cells of '%s'", ips_space_folder(space))
                      : IPS_OK;
     if (status == IPS_OK) {
         pool->space = space;
-        pool->shape = shape;
         pool->local = local;
         status = map_pool(pool);
         if (status == IPS_ENOENT && create) {
@@ -196,23 +217,60 @@ open_inside(ips_space *space, const ips_pool_shape *shape, bool create, ips_cell
     }
     if (status < 0) {
         free(local);
-        free(pool);
         *out = NULL;
         return status == IPS_ENOENT && !create ? IPS_OK : status;
     }
-    (void)pthread_mutex_init(&pool->guard, NULL);
-    pool->next = ips_pools();
-    /* release: the pool is whole; pairs with the acquire in ips_pools. */
-    atomic_store_explicit(&pools, pool, memory_order_release);
+    /* release: the pool is whole; pairs with the acquire in ips_pool_if_open. */
+    atomic_store_explicit(&pool->serves, space, memory_order_release);
     *out = pool;
     return IPS_OK;
+}
+
+static void
+unmap_pool(ips_cell_pool *pool)
+{
+    ips_unmap(pool->base, pool->shape->bodies_at);
+    for (uint32_t i = 0; i < IPS_WIDE_GROUPS; i++) {
+        /* relaxed: nobody uses the pool any more. */
+        uint8_t *base = atomic_exchange_explicit(&pool->groups[i], NULL, memory_order_relaxed);
+        if (base != NULL) {
+            ips_unmap(base, (uint64_t)IPS_WIDE_GROUP * IPS_WIDE_SIZE);
+        }
+    }
+    free(pool->local);
+    pool->base = NULL;
+    pool->shm = NULL;
+    pool->local = NULL;
+}
+
+/* It holds no cell, and no thread is about to ask for one: ips_space_leave. */
+void
+ips_pools_leave(ips_space *space)
+{
+    (void)pthread_mutex_lock(&opening);
+    for (int wide = 0; wide <= 1; wide++) {
+        ips_cell_pool *pool = ips_pool_if_open(space, wide != 0);
+        if (pool != NULL) {
+            /* release: pairs with the acquire in ips_pool_if_open. */
+            atomic_store_explicit(&pool->serves, NULL, memory_order_release);
+            pool->recorded = IPS_NOBODY;
+            /* relaxed, both: nobody uses the pool any more. */
+            atomic_store_explicit(&pool->returns, 0, memory_order_relaxed);
+            atomic_store_explicit(&pool->held, 0, memory_order_relaxed);
+            unmap_pool(pool);
+        }
+    }
+    (void)pthread_mutex_unlock(&opening);
 }
 
 ips_cell_pool *
 ips_pool_if_open(const ips_space *space, bool wide)
 {
     ips_cell_pool *pool = ips_pools();
-    while (pool != NULL && (pool->space != space || pool->shape->wide != wide)) {
+    /* acquire: pairs with the release in open_inside. */
+    while (pool != NULL &&
+           (atomic_load_explicit(&pool->serves, memory_order_acquire) != space ||
+            pool->shape->wide != wide)) {
         pool = pool->next;
     }
     return pool;

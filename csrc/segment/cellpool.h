@@ -114,9 +114,11 @@ typedef struct {
     _Atomic uint32_t pages;   /* of a body: known to have memory; only grows */
 } ips_cell_local;
 
-/* The pool as this process sees it; lives as long as the process. */
+/* The pool as this process sees it; lives as long as the process, or until it
+ * leaves the namespace: then it stands by for the next one of its shape. */
 typedef struct ips_cell_pool ips_cell_pool;
 struct ips_cell_pool {
+    _Atomic(const ips_space *) serves; /* NULL: nobody; else `space`, and all below is there */
     ips_space *space;
     const ips_pool_shape *shape;
     ips_cell_pool_shm *shm;
@@ -203,6 +205,7 @@ IPS_MUST_CHECK int ips_pool_of(ips_space *space, bool wide, bool create, ips_cel
 ips_cell_pool *ips_pool_if_open(const ips_space *space, bool wide); /* by this process; or NULL */
 ips_cell_pool *ips_pools(void);                          /* all of them */
 void ips_pools_reset_in_child(void);
+void ips_pools_leave(ips_space *space); /* a leave hook */
 
 /* Give [from, to) of the file memory; the file again, sure it is the same. */
 IPS_MUST_CHECK int ips_pool_back(ips_cell_pool *pool, uint64_t from, uint64_t to);

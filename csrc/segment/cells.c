@@ -527,6 +527,7 @@ install(void)
     static const ips_fork_hook fork_hook = {has_heirs, inherit};
     (void)pthread_atfork(NULL, NULL, reset_in_child);
     ips_space_on_death(on_death);
+    ips_space_on_leave(ips_pools_leave);
     ips_space_on_fork(&fork_hook);
 }
 

@@ -256,6 +256,8 @@ class Hub:
     def retire(self) -> None:
         """Nobody has waited for a while, or the loop is closed."""
         self._watch_only(set())
+        if self._timer is not None:
+            self._timer.cancel()
         _hubs.pop(self.loop, None)
         if not self.loop.is_closed():
             for box in self._boxes.values():
@@ -338,6 +340,14 @@ async def _wait_in(line: Line, waiter: Waiter, attempt: Callable[[], Any] | None
             tries = 0
         elif tries % VAIN_TRIES == 0:
             await asyncio.sleep(0)
+
+
+def may_leave() -> bool:
+    """Before this process leaves a namespace: no loop waits in any from now on, or False."""
+    for hub in tuple(_hubs.values()):
+        if hub.loop.is_closed() or not (hub.lines or hub.loop.is_running()):
+            hub.retire()
+    return not _hubs
 
 
 # In a forked child none of these loops runs, and the FIFO is not its own.
