@@ -198,15 +198,46 @@ tell_loops(ips_condition c)
     ips_eventcount_notify(&c.shm->changed, 1);
 }
 
-/* Wake the oldest of those that were notified and sleep. */
-static void
-wake_next(ips_condition c)
+/* The `most` oldest of those that were notified and sleep, the oldest first: how
+ * many there are, in one walk. */
+static uint32_t
+oldest_sleepers(ips_condition c, ips_seat_walk found[WAKES], uint32_t most)
 {
-    ips_seat_walk w;
-    for (uint32_t tries = 0; tries < IPS_SEATS_MOST && oldest(c, oversleeps, &w); tries++) {
-        if (ips_walk_lives(&w, false) &&
-            ips_seat_swap(w.seat, &w.word, w.word & ~IPS_SEAT_ASLEEP)) {
-            wake(w.seat);
+    uint64_t before = ips_all_before(c);
+    uint32_t count = 0;
+    for (ips_seat_walk w = ips_walk_start(c); ips_walk_on(&w);) {
+        if (!oversleeps(&w, before) || (count == most && w.ticket >= found[most - 1].ticket)) {
+            continue;
+        }
+        count += count < most;
+        uint32_t at = count - 1;
+        for (; at > 0 && found[at - 1].ticket > w.ticket; at--) {
+            found[at] = found[at - 1];
+        }
+        found[at] = w;
+    }
+    return count;
+}
+
+/* Wake the oldest of those that were notified and sleep, so many of them. */
+static void
+wake_next(ips_condition c, uint32_t most)
+{
+    ips_seat_walk found[WAKES];
+    for (uint32_t tries = 0; most > 0 && tries < IPS_SEATS_MOST; tries++) {
+        uint32_t count = oldest_sleepers(c, found, most);
+        bool are_all = count < most;
+        for (uint32_t i = 0; i < count; i++) {
+            ips_seat_walk *w = &found[i];
+            if (ips_walk_lives(w, false) &&
+                ips_seat_swap(w->seat, &w->word, w->word & ~IPS_SEAT_ASLEEP)) {
+                wake(w->seat);
+                most--;
+            } else {
+                are_all = false; /* a death or another's wake: look again */
+            }
+        }
+        if (are_all) {
             return;
         }
     }
@@ -293,9 +324,7 @@ means_all(ips_condition c, uint64_t count)
 void
 ips_condition_wake(ips_condition c, uint32_t due)
 {
-    for (uint32_t i = 0; i < due && i < WAKES; i++) {
-        wake_next(c);
-    }
+    wake_next(c, due < WAKES ? due : WAKES);
 }
 
 void
@@ -369,7 +398,7 @@ void
 ips_condition_leave(ips_condition c, ips_seat *seat, bool used)
 {
     if (depart(c, seat, used)) {
-        wake_next(c);
+        wake_next(c, 1);
     }
 }
 

@@ -3,6 +3,7 @@
 
 import functools
 import os
+import statistics
 import threading
 import time
 from dataclasses import dataclass
@@ -227,6 +228,67 @@ class Turns(OnSource):
 
     def _take(self, rounds):
         return self._pair.run((take_turns, 0, rounds), (take_turns, 1, rounds), LATE)[0]
+
+
+def notify_all(condition, waiting, waiters, rounds):
+    """Nanoseconds that one notify_all, and the release after it, take the notifier."""
+    took, now, end = [], time.perf_counter_ns, time.monotonic() + LATE
+    while len(took) < rounds:
+        condition.acquire()
+        if waiting.value < waiters:
+            condition.release()
+            if time.monotonic() > end:
+                raise RuntimeError(f"only {waiting.value} of {waiters} came to wait")
+            time.sleep(0.0005)
+            continue
+        waiting.value = 0
+        start = now()
+        condition.notify_all()
+        condition.release()
+        took.append(now() - start)
+    return statistics.median(took)
+
+
+def be_notified(condition, waiting, waiters, rounds):
+    """So many threads that wait, again and again."""
+
+    def run():
+        for _ in range(rounds):
+            with condition:
+                waiting.value += 1
+                condition.wait()
+
+    threads = [threading.Thread(target=run) for _ in range(waiters)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LATE)
+    return sum(thread.is_alive() for thread in threads)
+
+
+class Notifying(OnSource):
+    """Seconds that a notify_all costs the notifier, with so many that wait."""
+
+    def __init__(self, maker, waiters, rounds, cpus):
+        super().__init__(maker, cpus)
+        self._waiters, self._rounds = waiters, rounds
+
+    def open(self):
+        self._waiting = RawValue("Q", 0)
+        self._start(lambda source: tuple(Worker(source, self._waiting) for _ in range(2)))
+        self._notify(2)
+
+    def measure(self):
+        return self._notify(self._rounds) * 1e-9
+
+    def _notify(self, rounds):
+        self._waiting.value = 0
+        took, stuck = self._pair.run(
+            (notify_all, self._waiters, rounds), (be_notified, self._waiters, rounds), LATE
+        )
+        if stuck:
+            raise Failed(f"{stuck} of {self._waiters} were not woken")
+        return took
 
 
 def meet(barrier, _shared, others, rounds):

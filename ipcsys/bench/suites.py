@@ -221,6 +221,11 @@ def _handed(run):
     ]
     pipes = roundtrips.RoundTrip(PosixPipe, roundtrips.WAIT, rounds, SMALL, run.cpus)
     run.contest("Condition, two processes in turns", "s", LESS, (*entrants, pipes))
+    entrants = [
+        primitives.Notifying(maker, 64, 20, run.cpus)
+        for maker in run.beside(primitives.between_processes("Condition"))
+    ]
+    run.contest("Condition: notify_all with 64 that wait, for the notifier", "s", LESS, entrants)
     for parties in (2, 8):
         entrants = [
             primitives.Meetings(maker, parties, rounds // parties, run.cpus)

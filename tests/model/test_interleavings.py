@@ -36,7 +36,7 @@ PLANTED = {
         "condition", "condition_wait.c", "    ips_fence_after_rmw(); /* pairs with the swap in ips_condition_notify_all */\n",
         "", "weak", ASLEEP),
     "a waiter that leaves wakes no other": (
-        "condition", "condition.c", "    if (depart(c, seat, used)) {\n        wake_next(c);\n    }\n",
+        "condition", "condition.c", "    if (depart(c, seat, used)) {\n        wake_next(c, 1);\n    }\n",
         "    (void)depart(c, seat, used);\n", "weak", ASLEEP),
     "a release wakes one instead of two": (
         "lock", "lock.c", "futex_of(lock), 2)", "futex_of(lock), 1)", "weak", ASLEEP),

@@ -45,6 +45,11 @@ def test_waits_are_told_one_by_one():
     assert len(waits) > 100 and all(0 <= wait < 60e9 for wait in waits)
 
 
+def test_a_notify_all_is_timed_and_wakes_all():
+    for maker in ours_and_theirs("Condition"):
+        assert 1e-7 < measured(primitives.Notifying(maker, 3, 2, CPUS)) < 10
+
+
 class NoLock:
     """A lock that locks nothing."""
 
