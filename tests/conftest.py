@@ -53,6 +53,8 @@ def _remove_names(folder, namespace):
             _core.remove_object(name, namespace)
         except ipcsys.InUse:
             pass  # the plugin tells of it
+        except ipcsys.InvalidName:
+            os.unlink(os.path.join(folder, name))  # no object of ours
     return not _names(folder)
 
 

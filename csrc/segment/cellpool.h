@@ -19,11 +19,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/header.h"
-#include "base/owner.h"
 #include "segment/cells.h"
 #include "sync/lock.h"
 
@@ -114,8 +112,7 @@ typedef struct {
     _Atomic uint32_t pages;   /* of a body: known to have memory; only grows */
 } ips_cell_local;
 
-/* The pool as this process sees it; lives as long as the process, or until it
- * leaves the namespace: then it stands by for the next one of its shape. */
+/* The pool as this process sees it; once the namespace is left, it stands by. */
 typedef struct ips_cell_pool ips_cell_pool;
 struct ips_cell_pool {
     _Atomic(const ips_space *) serves; /* NULL: nobody; else `space`, and all below is there */
