@@ -103,8 +103,8 @@ def main(argv=None):
     else:
         print(
             f"{total['operations']} operations ({total['incomplete']} of them not to their end), "
-            f"{total['covered']} of {total['instructions']} instructions covered, "
-            f"{total['states']} states, {total['kills']} kills, "
+            + f"{total['covered']} of {total['instructions']} instructions covered, " * asked.all
+            + f"{total['states']} states, {total['kills']} kills, "
             f"{total['failures']} failures, {total['seconds']:.0f} s"
         )
     return 1 if total["failures"] else 0

@@ -59,6 +59,7 @@ class Scene:
     own_namespace = False  # every point in a namespace of its own, with a new survivor
     long = False  # too long for single steps, unless all points are asked for;
     # as one is in which the survivor has a part, which would wait for each step
+    kin = False  # one of many alike: the ordinary tests try fewer points
     monotone = True  # one store commits: never "before" again after "after"
     deadline = LATE
 

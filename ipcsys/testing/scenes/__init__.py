@@ -19,5 +19,7 @@ def every():
         for kind in space.values():
             if isinstance(kind, type) and issubclass(kind, Scene) and "name" in vars(kind):
                 if kind.name and kind.__module__ == f"{__name__}.{module}":
-                    found[kind.name] = f"{kind.__module__}:{kind.__qualname__}"
+                    spec = f"{kind.__module__}:{kind.__qualname__}"
+                    if found.setdefault(kind.name, spec) != spec:
+                        raise ValueError(f"two scenes are named {kind.name!r}")
     return dict(sorted(found.items()))

@@ -354,22 +354,25 @@ class TextSlice(_Text):
         return (self.change,)
 
 
-class BytesPop(Alone):
-    name = "bytes.pop"
+class _Bytes(Alone):
     kind = ipcsys.SharedBytes
     before = b"bytes" * 30
-    after = before[1:]
 
     def create(self):
         self.object = ipcsys.SharedBytes(self.tag, self.before)
-
-    def operation(self):
-        return self.object.pop, 0
 
     def own_work(self):
         assert self.object.check() == []
         self.object.append(7)
         assert self.object.pop() == 7
+
+
+class BytesPop(_Bytes):
+    name = "bytes.pop"
+    after = _Bytes.before[1:]
+
+    def operation(self):
+        return self.object.pop, 0
 
 
 class _Cell(Alone):

@@ -27,9 +27,10 @@ class _Row(Alone):
 
     def own_work(self):
         assert self.object.check() == []
-        self.object.insert(1, "own" * 50)
-        assert self.object[1] == "own" * 50
-        del self.object[1]
+        at = min(1, len(self.object))
+        self.object.insert(at, "own" * 50)
+        assert self.object[at] == "own" * 50
+        del self.object[at]
         assert self.object.check() == []
 
 
@@ -112,8 +113,9 @@ class _Typed(_Row):
 
     def own_work(self):
         assert self.object.check() == [] and self.object.typecode == "h"
-        self.object.insert(1, -5)
-        assert self.object.pop(1) == -5
+        at = min(1, len(self.object))
+        self.object.insert(at, -5)
+        assert self.object.pop(at) == -5
 
 
 class TypedAppend(_Typed):
