@@ -13,7 +13,7 @@ from ipcsys.testing.scenes import event, lock, queue
 from ipcsys.testing.scenes.common import heard_of, until_parked
 from ipcsys.testing.sweeping import Scene
 
-SOON = 5.0
+SOON = 20.0
 
 
 def _sent(method, *args):

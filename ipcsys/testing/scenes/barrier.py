@@ -8,7 +8,7 @@ import ipcsys._farewell  # before anybody is stepped through its import
 from ipcsys.testing.scenes.common import die_holding, until_or_dead, until_parked
 from ipcsys.testing.sweeping import Scene
 
-SOON = 5.0
+SOON = 20.0
 
 
 def outcome(barrier, timeout=SOON):

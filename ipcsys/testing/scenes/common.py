@@ -43,7 +43,7 @@ def state_of(pid):
         return ""
 
 
-def until_parked(pid, seconds=5.0):
+def until_parked(pid, seconds=20.0):
     """Wait until a process sleeps (twice in a row, so not in passing) or is dead."""
     limit, seen = time.monotonic() + seconds, 0
     while time.monotonic() < limit and seen < 3:
@@ -54,7 +54,7 @@ def until_parked(pid, seconds=5.0):
         time.sleep(0.001)
 
 
-def until_or_dead(condition, victim, seconds=5.0):
+def until_or_dead(condition, victim, seconds=20.0):
     """Wait until condition() is true or the victim is dead; whether it lives."""
     limit = time.monotonic() + seconds
     while time.monotonic() < limit and not condition():

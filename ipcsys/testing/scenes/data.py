@@ -426,6 +426,24 @@ class CellNotify(_Cell):
         return super().verify(first, finished)
 
 
+class CellWait(_Cell):
+    """As AtomicWait."""
+
+    name = "cell.wait"
+    monotone = False
+
+    def operation(self):
+        return self.object.wait, self.before, 5.0
+
+    def meanwhile(self, victim):
+        until_parked(victim)
+        self.object.store(self.after)
+        self.object.notify_all()
+
+    def verify(self, first, finished):
+        return super().verify(first, finished=False)
+
+
 class _Array(Scene):
     """Its items are the user's: what has to be sound is the file and the lock."""
 

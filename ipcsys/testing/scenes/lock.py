@@ -8,7 +8,7 @@ from ipcsys import _core
 from ipcsys.testing.scenes.common import die_holding, state_of, until_parked, users
 from ipcsys.testing.sweeping import Scene
 
-SOON = 5.0
+SOON = 20.0
 
 
 class _Named(Scene):

@@ -8,7 +8,7 @@ import ipcsys
 from ipcsys import _core
 from ipcsys.testing.sweeping import Scene
 
-SOON = 5.0
+SOON = 20.0
 
 
 class _InFile(Scene):

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ipcsys.mp: memory for values, and objects that go through a queue by pickle."""
+"""ipcsys.mp: memory for values, objects that go through a queue by pickle, and its own
+rules of taking and giving back."""
 
 import pickle
 from dataclasses import dataclass
 
-from ipcsys import mp
-from ipcsys.testing.scenes import queue
-from ipcsys.testing.scenes.common import no_ghosts
+from ipcsys import _core, mp
+from ipcsys.testing.scenes import condition, lock, queue, rlock, semaphore
+from ipcsys.testing.scenes.common import die_holding, no_ghosts
 from ipcsys.testing.sweeping import Scene
 
 
@@ -85,3 +86,76 @@ class Put(_Objects, queue.Put):
 class Get(_Objects, queue.Get):
     name = "mp.queue.get of an object"
     items = [Thing(3, bytearray(b"C" * 50_000)), "b"]
+
+
+class _Lock:
+    kind = _core.MpLock
+
+    def create(self):
+        self.lock = self.kind(name=self.tag)
+
+    attach = create
+
+
+class _RLock(_Lock):
+    kind = _core.MpRLock
+
+
+class LockAcquire(_Lock, lock.Acquire):
+    name = "mp.lock.acquire"
+
+
+class LockRelease(_Lock, lock.Release):
+    name = "mp.lock.release"
+
+
+class LockTakeOver(_Lock, lock.Acquire):
+    name = "mp.lock.acquire from a dead owner"
+    monotone = False
+
+    def create(self):
+        super().create()
+        die_holding(self.lock.acquire)
+
+    def verify(self, first, finished):
+        assert self.taken() == first, "one death, or two: abandoned either way, and once"
+
+
+class RLockAcquire(_RLock, rlock.Acquire):
+    name = "mp.rlock.acquire"
+
+
+class RLockRelease(_RLock, rlock.Release):
+    name = "mp.rlock.release"
+
+
+class SemaphoreAcquire(semaphore.Acquire):
+    name = "mp.semaphore.acquire"
+    kind = _core.MpSemaphore
+
+
+class SemaphoreRelease(semaphore.Release):
+    name = "mp.semaphore.release"
+    kind = _core.MpSemaphore
+
+
+class BoundedAcquire(semaphore.Acquire):
+    name = "mp.bounded semaphore.acquire"
+    kind = _core.MpBoundedSemaphore
+
+
+class BoundedRelease(semaphore.Release):
+    name = "mp.bounded semaphore.release"
+    kind = _core.MpBoundedSemaphore
+
+
+class ConditionAcquire(condition._Shared):
+    name = "mp.condition.acquire"
+
+    def create(self):
+        self.condition = _core.MpCondition(name=self.tag)
+
+    attach = create
+
+    def operation(self):
+        return (self.condition.acquire,)

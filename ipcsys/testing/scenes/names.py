@@ -10,7 +10,7 @@ from ipcsys import _core
 from ipcsys.testing.scenes.common import users
 from ipcsys.testing.sweeping import Scene
 
-SOON = 30.0
+SOON = 20.0
 
 
 class _Pair(ipcsys.Record, version=1, name="pair"):

@@ -41,6 +41,13 @@ class NestedConstruct(_Map):
         return self.object.construct, ipcsys.SharedMap, "new", {"a": "n" * 300}
 
 
+class NestedFindOrConstruct(NestedConstruct):
+    name = "map.find_or_construct"
+
+    def operation(self):
+        return self.object.find_or_construct, ipcsys.SharedMap, "new", {"a": "n" * 300}
+
+
 class NestedDelete(_Map):
     """The memory of those that stand in it comes back step by step."""
 

@@ -6,7 +6,7 @@ from ipcsys import _core
 from ipcsys.testing.scenes.common import die_at_event, heard_of, until_parked, users
 from ipcsys.testing.sweeping import Scene
 
-SOON = 5.0
+SOON = 20.0
 LARGE = b"L" * 200_000
 PARTS = {"a": bytearray(b"A" * 70_000), "b": [b"B" * 40_000, "c"]}
 
@@ -312,3 +312,51 @@ class Shutdown(_Named):
         assert self.queue.drain() == [*self.items, "more"]
         self.queue.put_many(self.items)
         return "before"
+
+
+class TaskDone(_Named):
+    """One task of two is told done, or neither is."""
+
+    name = "queue.task_done"
+    items = ["a", "b"]
+
+    def create(self):
+        super().create()
+        assert self.queue.get_many(2) == self.items
+
+    def operation(self):
+        return (self.queue.task_done,)
+
+    def verify(self, first, finished):
+        left = self.queue.unfinished_tasks
+        assert left in (1, 2) if first else left == 0
+        assert left == 1 or not (first and finished)
+        for _ in range(left):
+            self.queue.task_done()
+        self.queue.join(SOON)
+        assert self.usable() == []
+        for _ in range(self.queue.unfinished_tasks):
+            self.queue.task_done()
+        return "after" if left == 1 else "before"
+
+
+class Join(_Named):
+    """A waiter that dies leaves nothing that keeps others from being told."""
+
+    name = "queue.join"
+    items = ["a"]
+    monotone = False
+
+    def operation(self):
+        return (self.queue.join,)
+
+    def meanwhile(self, victim):
+        until_parked(victim)
+        assert self.queue.get() == "a"
+        self.queue.task_done()
+
+    def verify(self, first, finished):
+        self.queue.join(SOON)
+        assert self.usable() == []
+        for _ in range(self.queue.unfinished_tasks):
+            self.queue.task_done()

@@ -7,7 +7,7 @@ import ipcsys
 from ipcsys.testing.scenes.common import die_holding, state_of, until_parked
 from ipcsys.testing.sweeping import Scene
 
-SOON = 5.0
+SOON = 20.0
 
 
 class _Recursive(Scene):

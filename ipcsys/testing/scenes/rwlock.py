@@ -5,7 +5,7 @@ import ipcsys
 from ipcsys.testing.scenes.common import die_holding, until_or_dead, until_parked
 from ipcsys.testing.sweeping import Scene
 
-SOON = 5.0
+SOON = 20.0
 
 
 class _Named(Scene):
@@ -225,3 +225,17 @@ class OutliveReader(AcquireWrite):
     def create(self):
         super().create()
         die_holding(self.lock.acquire_read)
+
+
+class TryRead(AcquireRead):
+    name = "rwlock.try_read"
+
+    def operation(self):
+        return (self.lock.try_read,)
+
+
+class TryWrite(AcquireWrite):
+    name = "rwlock.try_write"
+
+    def operation(self):
+        return (self.lock.try_write,)

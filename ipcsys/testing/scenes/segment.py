@@ -7,7 +7,7 @@ from ipcsys import _core
 from ipcsys.testing.scenes.common import die_at_event, die_holding, users
 from ipcsys.testing.sweeping import Scene
 
-SOON = 5.0
+SOON = 20.0
 
 
 class _Named(Scene):
@@ -194,6 +194,88 @@ class ArenaDestroyed(_Named):
         return "before" if there else "after"
 
 
+class _Region(_Named):
+    """A region is made whole or not at all; nothing of its memory is lost."""
+
+    kin = True
+    regions = (0, 1)  # of them, before and after
+
+    def verify(self, first, finished):
+        before, after = self.regions
+        there = len(self.segment.regions())
+        assert there in self.regions and (there == after or not (first and finished))
+        assert self.segment.check() == []
+        with self.segment.transaction(timeout=SOON):
+            region = self.segment.arena()
+            self.segment.construct(ipcsys.SharedCell, "inside", "y" * 300, allocator=region)
+        assert self.segment["inside"].load() == "y" * 300
+        region.destroy()
+        assert len(self.segment.regions()) == there and "inside" not in self.segment
+        self.usable()
+        return "after" if there == after else "before"
+
+
+class ArenaMade(_Region):
+    name = "segment.arena"
+
+    def operation(self):
+        return (self.segment.arena,)
+
+
+class PoolMade(_Region):
+    name = "segment.pool"
+
+    def operation(self):
+        return self.segment.pool, 200, 4
+
+
+class PoolDestroyed(_Region):
+    name = "pool.destroy"
+    regions = (1, 0)
+
+    def create(self):
+        super().create()
+        pool = self.segment.pool(200, 4)
+        self.segment.construct(ipcsys.SharedCell, "cell", "z" * 100, allocator=pool)
+
+    def operation(self):
+        return (self.segment.regions()[0].destroy,)
+
+    def verify(self, first, finished):
+        outcome = super().verify(first, finished)
+        assert ("cell" in self.segment) == (outcome == "before")
+        return outcome
+
+
+class RequestShutdown(_Named):
+    """The name is free at once; those who are inside go on."""
+
+    name = "segment.request_shutdown"
+    kin = True
+    another = False  # ours is a new one of that name
+
+    def attach(self):
+        try:
+            super().attach()
+        except ipcsys.NotFound:
+            self.another = True
+            self.create()
+
+    def operation(self):
+        return (self.segment.request_shutdown,)
+
+    def verify(self, first, finished):
+        asked = self.another or self.segment.shutdown_requested
+        assert asked or not (first and finished)
+        self.usable()
+        return "after" if asked else "before"
+
+    def remove(self):
+        self.segment.close()
+        if users(self.tag) is not None:
+            ipcsys.Segment.remove(self.tag)
+
+
 class PoolUsed(_Named):
     """A cell in a pool, of which no block is lost."""
 
@@ -365,6 +447,13 @@ class Construct(Content):
             assert self.segment.destroy("new") or not first
         super().verify(first, finished=False)
         return "after" if found is not None else "before"
+
+
+class FindOrConstruct(Construct):
+    name = "segment.find_or_construct"
+
+    def operation(self):
+        return self.segment.find_or_construct, ipcsys.SharedMap, "new", {"a": 1, "b": "z" * 500}
 
 
 class Destroy(Content):

@@ -8,7 +8,7 @@ from ipcsys import _core
 from ipcsys.testing.scenes.common import die_holding, until_parked
 from ipcsys.testing.sweeping import Scene
 
-SOON = 5.0
+SOON = 20.0
 
 
 class Acquire(Scene):
