@@ -20,7 +20,11 @@ def die_with_parent():
 
 
 class Stuck(Exception):
-    pass
+    """It ended, or (`late`) it did not answer in time."""
+
+    def __init__(self, what, late=False):
+        super().__init__(what)
+        self.late = late
 
 
 class Log:
@@ -67,7 +71,7 @@ class Actor:
             left = limit - time.monotonic()
             if left <= 0 or not select.select([self._lines.file], [], [], left)[0]:
                 os.kill(self.pid, signal.SIGABRT)  # faulthandler writes where it stands
-                raise Stuck(f"no answer in {seconds:g} s")
+                raise Stuck(f"no answer in {seconds:g} s", late=True)
             if not self._lines.more():
                 raise Stuck("it ended")
         return answer
@@ -88,7 +92,7 @@ class Actor:
         try:
             if not select.select([descriptor], [], [], seconds)[0]:
                 os.kill(self.pid, signal.SIGABRT)
-                raise Stuck(f"still running after {seconds:g} s")
+                raise Stuck(f"still running after {seconds:g} s", late=True)
         finally:
             os.close(descriptor)
         return self.end()

@@ -43,7 +43,7 @@ from ipcsys.testing import stepping
 from ipcsys.testing.actors import Actor, Log, Stuck, die_with_parent
 
 LATE = 30.0  # seconds that any one answer may take; nobody waits so long in vain
-LATE_END = 120.0  # seconds that a victim may take; LONG where it goes a long way in steps
+LATE_END = 120.0  # seconds that a victim may take; LONG where it goes in steps
 LONG = 600.0
 ENCORES = 64  # points that one survivor is used for
 MOST = 20_000  # kills of one operation, whatever is asked for
@@ -97,6 +97,7 @@ class Report:
     steps: int = 0  # instructions of the operation, where it was stepped through
     covered: int = 0  # those of them whose state some kill left behind
     events: int = 0  # stores to shared memory and system calls of it
+    unproven: bool = False  # stepping through it took too long
     lists: int = 0  # instructions that changed what else the kernel reads at a death
     before: int = 0
     after: int = 0
@@ -112,14 +113,14 @@ class Report:
 
     @property
     def complete(self):
-        return self.points >= self.wanted
+        return self.points >= self.wanted and not self.unproven
 
     def line(self):
         found = f"{len(self.failures)} FAILED" if self.failures else "ok"
         if self.steps:
             size = f"{self.covered} of {self.steps} instructions, {self.states} states"
         else:
-            size = f"{self.states} states"
+            size = f"{self.states} states" + ", NOT STEPPED THROUGH" * self.unproven
         return (
             f"{self.name}: {size}, {self.points} of {self.wanted} kills, "
             f"before {self.before}, after {self.after}, "
@@ -165,7 +166,7 @@ def _verified(scene, first, finished):
     return {"outcome": outcome, "problem": problem, "seconds": time.perf_counter() - started}
 
 
-def _victim(scene, text, kind, number):
+def _victim(scene, text, kind, number, alone):
     def part(_hear, say):
         scene.attach()
         callable, *args = scene.operation()
@@ -175,7 +176,7 @@ def _victim(scene, text, kind, number):
         elif kind == "step":
             say(step(callable, args, text, None, number)[1])
         else:
-            say(step(callable, args, text, shared, 0, True)[1:])
+            say(step(callable, args, text, shared, 0, alone)[1:])
 
     return part
 
@@ -199,19 +200,23 @@ class Stage:
         """How many events the whole operation is."""
         return self._whole("event")
 
-    def trace(self):
-        """Step through the whole operation: a stepping.Trace without its result."""
-        return stepping.Trace(None, *self._whole("trace"))
+    def trace(self, seconds=LONG):
+        """Step through the whole operation: a stepping.Trace without its result,
+        with a witness where nobody else acts; None where it took longer."""
+        said = self._whole("trace", seconds)
+        return said and stepping.Trace(None, *said)
 
-    def _whole(self, kind):
-        said, answer = self._play(kind, 0)
+    def _whole(self, kind, seconds=LATE_END):
+        said, answer = self._play(kind, 0, seconds)
+        if said is None and kind == "trace" and answer["late"]:
+            return None
         if said is None or answer["problem"]:
             raise AssertionError(f"{self.scene.name} fails unkilled:\n{answer['problem']}")
         return said
 
     def kill(self, kind, number):
         """{"outcome", "beyond", "problem", "seconds"} of one point."""
-        return self._play(kind, number)[1]
+        return self._play(kind, number, LONG if kind == "step" else LATE_END)[1]
 
     def close(self):
         self._dismiss()
@@ -229,13 +234,13 @@ class Stage:
             self._company.end()
             self._company = None
 
-    def _play(self, kind, stop):
+    def _play(self, kind, stop, patience):
         self.number += 1
         self._log.clear()
         tag = f"{self.scene.name.replace(' ', '-')}-{os.getpid()}-{self.number}"
         if self.scene.own_namespace:
             os.environ["IPCSYS_NAMESPACE"] = f"{self.namespace}-{self.number}"
-        act = _Act(self, tag, kind, stop)
+        act = _Act(self, tag, kind, stop, patience)
         try:
             act.play()
         except Stuck as stuck:
@@ -243,6 +248,7 @@ class Stage:
             self._dismiss()
             if act.victim and act.victim.pid:
                 act.victim.end()
+            act.answer["late"] = stuck.late and act.who == "victim"
             if not act.answer["problem"]:
                 act.answer["problem"] = f"{act.who}: {stuck}\n{self._log.read()}"
         if act.answer["problem"]:
@@ -253,13 +259,13 @@ class Stage:
 class _Act:
     """One point."""
 
-    def __init__(self, stage, tag, kind, stop):
+    def __init__(self, stage, tag, kind, stop, patience):
         self.stage, self.scene, self.log = stage, stage.scene, stage._log
-        self.kind, self.stop = kind, stop
-        self.patience = LONG if kind != "event" and self.scene.long else LATE_END
+        self.kind, self.stop, self.patience = kind, stop, patience
         self.victim = self.said = None
         self.who = "survivor"
-        self.answer = {"outcome": None, "beyond": False, "problem": None, "seconds": 0.0}
+        self.answer = {"outcome": None, "beyond": False, "problem": None, "late": False,
+                       "seconds": 0.0}  # fmt: skip
         self.scene.tag = tag
 
     def play(self):
@@ -278,7 +284,7 @@ class _Act:
         survivor.hear(self.scene.deadline)
 
     def die(self, survivor):
-        part = _victim(self.scene, self.stage.text, self.kind, self.stop)
+        part = _victim(self.scene, self.stage.text, self.kind, self.stop, self.stage.alone)
         self.victim = Actor(part, self.log)
         if not self.stage.alone:
             survivor.tell("meanwhile", self.victim.pid)
@@ -334,6 +340,8 @@ def chosen(points, trace, events):
     if points == "events":
         return every
     if points in ("all", "each"):
+        if trace is None:  # it would take too long
+            return every
         every += [["step", number + 1] for number in trace.lists]
         if points == "each":
             every += [["step", number] for number in range(1, trace.steps + 2)]
@@ -381,7 +389,8 @@ class _Sweep:
         events = self.stage.events()
         brief = self.stage.alone and not self.scene.long and self.points != "events"
         traced = brief or self.points in ("all", "each")
-        self.trace = self.stage.trace() if traced else None
+        self.trace = self.stage.trace(min(self.seconds or LONG, LONG)) if traced else None
+        self.report.unproven = self.points in ("all", "each") and self.trace is None
         points = chosen(self.points, self.trace, events)
         self.tell_size(events, len(points))
         self.kill_all(points[:MOST])

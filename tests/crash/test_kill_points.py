@@ -8,7 +8,7 @@ import pytest
 from ipcsys.testing import scenes, sweeping
 
 POINTS = 12
-POINTS_OF_KIN = 4
+POINTS_OF_KIN = 6
 SECONDS = 2  # for one operation; the campaign has no such bound
 
 
