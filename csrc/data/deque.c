@@ -30,12 +30,17 @@ ips_deque_open(ips_segment *segment, uint32_t type, ips_offset offset, uint64_t 
         return ips_fail(IPS_ECORRUPT, "SharedDeque at offset %llu: its event counts are damaged",
             (unsigned long long)offset);
     }
+    const uint64_t maxlen = LOAD(((ips_deque_shm *)(void *)root)->maxlen);
+    if (maxlen != IPS_UNBOUNDED && maxlen > INT64_MAX) {
+        return ips_fail(IPS_ECORRUPT, "%s at offset %llu: its maxlen cannot be",
+            ips_type_name(type), (unsigned long long)offset);
+    }
     out->type = type;
     out->segment = segment;
     out->shm = (ips_deque_shm *)(void *)root;
     out->offset = offset;
     out->generation = generation;
-    out->maxlen = LOAD(out->shm->maxlen);
+    out->maxlen = maxlen;
     return 0;
 }
 

@@ -431,7 +431,7 @@ class Nested(Map):
             lambda: repr(shared),
             shared.copy,
             shared.check,
-            lambda: shared["row"].append(2),
+            lambda: exercise_nested(shared["row"]),
             lambda: shared["map"].pop("deeper"),
             lambda: shared.construct(ipcsys.SharedMap, "new", {1: 2}),
             lambda: exercise_map(shared),
