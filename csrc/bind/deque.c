@@ -40,14 +40,6 @@ act_pop(void *context)
     return ips_deque_pop(job->deque, job->end, job->copy);
 }
 
-static PyObject *
-decode(ips_deque_object *self, ips_value_copy *copy)
-{
-    PyObject *value = ips_value_decode(self->base.state, copy->kind, copy->bytes, copy->size);
-    ips_value_copy_clear(copy);
-    return value;
-}
-
 /* --- waiting for values or for space */
 
 typedef struct {
@@ -204,6 +196,24 @@ deque_push(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *
 
 /* --- taking */
 
+static PyObject *take(ips_deque_object *self, int end, const char *method, PyObject *const *args,
+    Py_ssize_t count, PyObject *keywords);
+
+/* A container is there, of which a copy is wanted: in a transaction.  Where
+ * another has taken it meanwhile, all begins again. */
+static PyObject *
+take_nested(ips_deque_object *self, int end, const char *method, PyObject *const *args,
+    Py_ssize_t count, PyObject *keywords)
+{
+    PyObject *value = NULL;
+    int status = ips_sequence_take(self, end == IPS_LEFT ? 0 : -1, IPS_ROW_ANY, &value);
+    if (status < 0 && PyErr_ExceptionMatches(PyExc_IndexError)) {
+        PyErr_Clear();
+        status = IPS_ROW_RANGE;
+    }
+    return status == IPS_ROW_RANGE ? take(self, end, method, args, count, keywords) : value;
+}
+
 static PyObject *
 take(ips_deque_object *self, int end, const char *method, PyObject *const *args,
     Py_ssize_t count, PyObject *keywords)
@@ -222,9 +232,14 @@ take(ips_deque_object *self, int end, const char *method, PyObject *const *args,
         if (self->base.home.segment != NULL) {
             ips_sequence_notify(self, &self->deque.events->space, 1);
         }
-        return decode(self, &copy);
+        PyObject *value = ips_value_decode(self->base.state, copy.kind, copy.bytes, copy.size);
+        ips_value_copy_clear(&copy);
+        return value;
     }
     ips_value_copy_clear(&copy);
+    if (status == IPS_ROW_NESTED) {
+        return take_nested(self, end, method, args, count, keywords);
+    }
     if (status == IPS_ROW_EMPTY && (count != 0 || keywords != NULL)) {
         return ips_raise_text(self->base.state, IPS_EEMPTY, "no value came in time");
     }
@@ -284,6 +299,10 @@ deque_assign(PyObject *object, PyObject *key, PyObject *value)
     ips_snapshot encoded = {0};
     int64_t index;
     int status = ips_container_check(&self->base) < 0 || index_of(key, &index) < 0 ? -1 : 0;
+    const int there = status < 0 || value == NULL ? 0 : ips_sequence_is_there(self, index, value);
+    if (there != 0) {
+        return there < 0 ? -1 : 0;
+    }
     if (status == 0 && value == NULL) {
         status = ips_sequence_take(self, index, IPS_ROW_ANY, NULL);
     } else if (status == 0) {
@@ -331,6 +350,7 @@ static PyMethodDef deque_methods[] = {
     {"popleft", (PyCFunction)(void (*)(void))deque_popleft, METH_FASTCALL | METH_KEYWORDS,
         popleft_doc},
     IPS_DEQUE_WHOLE_METHODS,
+    IPS_NESTED_ROW_METHODS,
     IPS_SEQUENCE_METHODS,
     IPS_CONTAINER_METHODS_BUT_REMOVE(ips_deque_object_restore),
     {NULL, NULL, 0, NULL},

@@ -169,7 +169,7 @@ ips_deque_object_restore(PyObject *type, PyObject *args)
 static PyObject *
 list_of(ips_deque_object *self)
 {
-    return ips_sequence_list(self, IPS_SPAN_ALL, NULL);
+    return ips_sequence_plain(self, NULL);
 }
 
 static PyObject *
@@ -195,15 +195,13 @@ ips_deque_object_copy(PyObject *object, PyObject *unused)
     return copy;
 }
 
-PyObject *
-ips_deque_object_repr(PyObject *object)
+static PyObject *
+text_of(PyObject *object, void *unused)
 {
+    (void)unused;
     ips_deque_object *self = (ips_deque_object *)object;
     const char *type = ips_short_name(object);
-    if (self->base.home.segment == NULL) {
-        return PyUnicode_FromFormat("<closed %s>", type);
-    }
-    PyObject *values = list_of(self);
+    PyObject *values = ips_sequence_list(self, IPS_SPAN_ALL);
     PyObject *text = NULL;
     if (values != NULL) {
         text = self->deque.maxlen == IPS_UNBOUNDED
@@ -213,6 +211,12 @@ ips_deque_object_repr(PyObject *object)
     }
     Py_XDECREF(values);
     return text;
+}
+
+PyObject *
+ips_deque_object_repr(PyObject *object)
+{
+    return ips_sequence_repr(object, text_of);
 }
 
 /* 1: another SharedDeque or a collections.deque; 0, -1. */
@@ -231,6 +235,15 @@ is_deque(PyObject *self, PyObject *other)
     return is;
 }
 
+/* A new list of another deque's values, as list_of() gives our own. */
+static PyObject *
+values_of(PyObject *self, PyObject *other)
+{
+    const ips_state *state = ((ips_container *)self)->state;
+    return PyObject_TypeCheck(other, state->deque_type) ? list_of((ips_deque_object *)other)
+                                                        : PySequence_List(other);
+}
+
 /* By their values. */
 PyObject *
 ips_deque_object_compare(PyObject *object, PyObject *other, int op)
@@ -240,7 +253,7 @@ ips_deque_object_compare(PyObject *object, PyObject *other, int op)
         return comparable < 0 ? NULL : Py_NewRef(Py_NotImplemented);
     }
     PyObject *mine = list_of((ips_deque_object *)object);
-    PyObject *theirs = mine == NULL ? NULL : PySequence_List(other);
+    PyObject *theirs = mine == NULL ? NULL : values_of(object, other);
     PyObject *result = theirs == NULL ? NULL : PyObject_RichCompare(mine, theirs, op);
     Py_XDECREF(mine);
     Py_XDECREF(theirs);

@@ -389,7 +389,7 @@ static PyObject *
 popped_item(PyObject *object, int status, const ips_value_copy *key, ips_value_copy *value)
 {
     ips_map_object *self = (ips_map_object *)object;
-    if (status == IPS_MAP_NESTED && !ips_tx_is_mine(self->base.home.segment)) {
+    if (status == IPS_MAP_NESTED && ips_nested_needs_lock(&self->base, IPS_VALUE_REFERENCE)) {
         return ips_nested_locked(object, pop_item, NULL);
     }
     PyObject *first = ips_key_decode(self->base.state, key->bytes, key->size);

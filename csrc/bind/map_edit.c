@@ -228,7 +228,7 @@ gather(PyObject *object, void *keys)
     }
     if (status == 0 && ips_container_check(&self->base) == 0 &&
         ips_container_run(&self->base, act_gather, &job, 0) >= 0) {
-        dict = job.nested && !ips_tx_is_mine(self->base.home.segment)
+        dict = job.nested && ips_nested_needs_lock(&self->base, IPS_VALUE_REFERENCE)
             ? ips_nested_locked(object, gather, keys) : gathered(self, &job, keys);
     }
     for (Py_ssize_t i = 0; i < job.count; i++) {

@@ -80,20 +80,6 @@ next_item(const ips_map_object *self, const ips_snapshot *snapshot, size_t *at)
     return pair;
 }
 
-/* Containers among the values, which live for sure in a transaction only? */
-static bool
-is_unsure(const ips_map_object *self, const ips_snapshot *snapshot)
-{
-    size_t at = 0;
-    ips_value value;
-    while (ips_snapshot_next(snapshot, &at, &value)) {
-        if (ips_nested_needs_lock(&self->base, value.kind)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static PyObject *
 decode_list(const ips_map_object *self, unsigned what, const ips_snapshot *snapshot)
 {
@@ -123,7 +109,7 @@ list_of(PyObject *object, void *what)
     if (take_snapshot(self, wanted, &snapshot) < 0) {
         return NULL;
     }
-    PyObject *list = (wanted & IPS_MAP_VALUES) != 0 && is_unsure(self, &snapshot)
+    PyObject *list = (wanted & IPS_MAP_VALUES) != 0 && ips_nested_any_needs_lock(&self->base, &snapshot)
         ? ips_nested_locked(object, list_of, what) : decode_list(self, wanted, &snapshot);
     ips_snapshot_clear(&snapshot);
     return list;
@@ -155,7 +141,7 @@ plain_dict(PyObject *object, void *unused)
     if (take_snapshot(self, IPS_MAP_ITEMS, &snapshot) < 0) {
         return NULL;
     }
-    PyObject *dict = is_unsure(self, &snapshot) ? ips_nested_locked(object, plain_dict, NULL)
+    PyObject *dict = ips_nested_any_needs_lock(&self->base, &snapshot) ? ips_nested_locked(object, plain_dict, NULL)
                                                 : decode_dict(self, &snapshot, true);
     ips_snapshot_clear(&snapshot);
     return dict;
@@ -246,7 +232,7 @@ text_of(PyObject *object, void *unused)
     if (take_snapshot(self, IPS_MAP_ITEMS, &snapshot) < 0) {
         return NULL;
     }
-    const bool unsure = is_unsure(self, &snapshot);
+    const bool unsure = ips_nested_any_needs_lock(&self->base, &snapshot);
     PyObject *dict = unsure ? NULL : decode_dict(self, &snapshot, false);
     ips_snapshot_clear(&snapshot);
     const char *type = strrchr(Py_TYPE(object)->tp_name, '.');

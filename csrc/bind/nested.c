@@ -6,6 +6,7 @@
 #include "bind/key.h"
 #include "bind/map.h"
 #include "bind/pickled.h"
+#include "bind/sequence.h"
 #include "bind/value.h"
 #include "os/clock.h"
 
@@ -14,7 +15,9 @@
 bool
 ips_nested_is_holder(ips_state *state, PyObject *object)
 {
-    return PyObject_TypeCheck(object, state->map_type);
+    return PyObject_TypeCheck(object, state->map_type) ||
+           PyObject_TypeCheck(object, state->vector_type) ||
+           PyObject_TypeCheck(object, state->deque_type);
 }
 
 static ips_reference
@@ -39,10 +42,12 @@ fill_home(const ips_home *outer, const ips_reference *at, ips_home *home)
 /* --- found or made */
 
 typedef struct {
-    const ips_map_object *outer;
+    const ips_container *outer;
+    const ips_map *map;   /* the outer one, or NULL */
+    const ips_deque *row; /* else it is this */
     const ips_container_maker *maker;
     ips_open_mode mode;
-    ips_key_encoding key;
+    ips_key_encoding key; /* in a map */
     ips_reference found;
 } placing;
 
@@ -50,10 +55,10 @@ typedef struct {
 static int
 recognize(placing *job, const ips_value_copy *value)
 {
-    const ips_home *home = &job->outer->base.home;
+    const ips_home *home = &job->outer->home;
     const char *wanted = ips_type_name(job->maker->type);
     if (job->mode == IPS_CREATE_ONLY) {
-        return ips_fail(IPS_EEXIST, "the key stands in the %s already", ips_type_name(home->type));
+        return ips_fail(IPS_EEXIST, "the key stands in the SharedMap already");
     }
     if (value->kind != IPS_VALUE_REFERENCE ||
         !ips_nest_read(value->bytes, value->size, &job->found)) {
@@ -72,13 +77,26 @@ recognize(placing *job, const ips_value_copy *value)
     return status;
 }
 
-/* A new object, whole, and the value that refers to it. */
+/* The value that refers to the new object. */
+static int
+put(const placing *job)
+{
+    const ips_value value = {(const uint8_t *)&job->found, sizeof job->found,
+        IPS_VALUE_REFERENCE};
+    if (job->map != NULL) {
+        int status = ips_map_insert(job->map, &job->key.key, &value, NULL);
+        return status < 0 ? status : 0;
+    }
+    return ips_deque_append(job->row, IPS_RIGHT, &value);
+}
+
+/* A new object, whole, and the value. */
 static int
 make(placing *job)
 {
     const ips_container_maker *maker = job->maker;
-    ips_segment *segment = job->outer->base.home.segment;
-    const ips_reference outer = reference_of(&job->outer->base.home);
+    ips_segment *segment = job->outer->home.segment;
+    const ips_reference outer = reference_of(&job->outer->home);
     job->found = (ips_reference){.type = maker->type};
     int status = maker->create(segment, maker->context, &job->found.root);
     if (status == 0) {
@@ -87,13 +105,7 @@ make(placing *job)
     if (status == 0 && maker->fill != NULL) {
         status = maker->fill(segment, job->found.root, job->found.generation, maker->context);
     }
-    if (status < 0) {
-        return status;
-    }
-    const ips_value value = {(const uint8_t *)&job->found, sizeof job->found,
-        IPS_VALUE_REFERENCE};
-    status = ips_map_insert(&job->outer->map, &job->key.key, &value, NULL);
-    return status < 0 ? status : 0;
+    return status < 0 ? status : put(job);
 }
 
 static int
@@ -101,8 +113,11 @@ act_place(void *context)
 {
     placing *job = context;
     ips_value_copy value;
+    if (job->map == NULL) {
+        return make(job);
+    }
     ips_value_copy_init(&value);
-    int status = ips_map_get_locked(&job->outer->map, &job->key.key, &value);
+    int status = ips_map_get_locked(job->map, &job->key.key, &value);
     if (status == IPS_MAP_PRESENT) {
         status = recognize(job, &value);
     } else if (status == IPS_MAP_ABSENT) {
@@ -119,6 +134,33 @@ is_given(PyObject *argument)
     return argument != NULL && argument != Py_None;
 }
 
+/* In a map under a key, which may be None; in a row at the end, without one. */
+static int
+check_place(const ips_container_where *where, placing *job)
+{
+    if (ips_options_mode_of(where->create, &job->mode) < 0) {
+        return -1;
+    }
+    if (job->mode == IPS_CREATE_NEW) {
+        PyErr_SetString(PyExc_ValueError, "create='new' is for names of their own: delete first");
+        return -1;
+    }
+    if (job->map != NULL) {
+        if (where->name == NULL) {
+            PyErr_SetString(PyExc_ValueError, "an object in a SharedMap needs a name, its key there");
+        }
+        return where->name == NULL ? -1 : 0;
+    }
+    if (is_given(where->name) || job->mode == IPS_OPEN_ONLY || job->row->maxlen == 0) {
+        PyErr_Format(PyExc_ValueError, job->row->maxlen == 0
+            ? "a %s of maxlen 0 can hold nothing"
+            : "an object in a %s is made at its end and has no name; read it by its index",
+            ips_type_name(job->outer->home.type));
+        return -1;
+    }
+    return 0;
+}
+
 static int
 check_arguments(const ips_container_where *where, const ips_container_maker *maker,
     placing *job)
@@ -133,34 +175,50 @@ check_arguments(const ips_container_where *where, const ips_container_maker *mak
             ips_type_name(maker->type));
         return -1;
     }
-    if (ips_options_mode_of(where->create, &job->mode) < 0) {
-        return -1;
+    return check_place(where, job);
+}
+
+/* What stands in a deque is news for those who wait for it. */
+static void
+tell(ips_state *state, PyObject *outer)
+{
+    if (!PyObject_TypeCheck(outer, state->map_type) &&
+        ((ips_container *)outer)->home.segment != NULL) {
+        ips_sequence_news((ips_sequence *)outer);
     }
-    if (job->mode == IPS_CREATE_NEW || where->name == NULL) {
-        PyErr_SetString(PyExc_ValueError, job->mode == IPS_CREATE_NEW
-            ? "create='new' is for names of their own: delete the key first"
-            : "an object in a SharedMap needs a name, its key there");
-        return -1;
-    }
-    return 0;
 }
 
 int
 ips_nested_open(ips_state *state, const ips_container_where *where,
     const ips_container_maker *maker, ips_home *home)
 {
-    ips_map_object *outer = (ips_map_object *)where->segment;
-    placing job = {.outer = outer, .maker = maker};
-    if (check_arguments(where, maker, &job) < 0 || ips_container_check(&outer->base) < 0 ||
-        ips_key_encode(state, where->name, &job.key) < 0) {
+    const ips_container *outer = (const ips_container *)where->segment;
+    const bool is_map = PyObject_TypeCheck(where->segment, state->map_type);
+    placing job = {.outer = outer, .maker = maker,
+        .map = is_map ? &((ips_map_object *)where->segment)->map : NULL,
+        .row = is_map ? NULL : &((ips_sequence *)where->segment)->deque};
+    if (!is_map && ((ips_sequence *)where->segment)->format != NULL) {
+        PyErr_SetString(PyExc_TypeError, "a SharedVector with a typecode holds numbers only");
         return -1;
     }
-    int status = ips_container_run(&outer->base, act_place, &job, maker->weight);
-    ips_key_encoding_clear(&job.key);
+    if (ips_container_check(outer) < 0 || check_arguments(where, maker, &job) < 0) {
+        return -1;
+    }
+    if (is_map && ips_key_encode(state, where->name, &job.key) < 0) {
+        return -1;
+    }
+    int status = ips_container_run(outer, act_place, &job, maker->weight);
+    if (is_map) {
+        ips_key_encoding_clear(&job.key);
+    }
     if (status < 0) {
         return -1;
     }
-    fill_home(&outer->base.home, &job.found, home);
+    if (ips_container_check(outer) < 0) { /* another thread has closed it */
+        return -1;
+    }
+    fill_home(&outer->home, &job.found, home);
+    tell(state, where->segment);
     return 0;
 }
 
@@ -174,6 +232,9 @@ ips_nested_decode(const ips_container *outer, uint8_t kind, const uint8_t *bytes
     }
     const ips_home *home = &outer->home;
     ips_reference at;
+    if (ips_container_check(outer) < 0) { /* another thread has closed it */
+        return NULL;
+    }
     if (!ips_nest_read(bytes, size, &at)) {
         return ips_raise_text(outer->state, IPS_ECORRUPT, "a value of a %s refers to nothing",
             ips_type_name(home->type));
@@ -309,6 +370,26 @@ ips_nested_locked(PyObject *self, ips_nested_act act, void *context)
         PyErr_Restore(kind, error, trace);
     }
     return result;
+}
+
+bool
+ips_nested_any(const ips_snapshot *values)
+{
+    size_t at = 0;
+    ips_value value;
+    while (ips_snapshot_next(values, &at, &value)) {
+        if (value.kind == IPS_VALUE_REFERENCE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+ips_nested_holds(const ips_container *self)
+{
+    const ips_home *home = &self->home;
+    return ips_nest_holds(home->segment, home->type, home->root);
 }
 
 /* --- memory given back */

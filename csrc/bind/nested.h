@@ -55,12 +55,23 @@ bool ips_nested_is_same(const ips_container *outer, PyObject *object, uint8_t ki
  * NULL. */
 typedef PyObject *(*ips_nested_act)(PyObject *self, void *context);
 PyObject *ips_nested_locked(PyObject *self, ips_nested_act act, void *context);
-/* Must it be done there, as `kind` is that of a container? */
+/* Must it be done there, as `kind` is that of a container?  (Of an object that
+ * another thread has closed since, ips_nested_locked says so.) */
 static inline bool
 ips_nested_needs_lock(const ips_container *self, uint8_t kind)
 {
-    return kind == IPS_VALUE_REFERENCE && !ips_tx_is_mine(self->home.segment);
+    return kind == IPS_VALUE_REFERENCE &&
+           (self->home.segment == NULL || !ips_tx_is_mine(self->home.segment));
 }
+/* Is there a container among the values?  Must that be done there? */
+bool ips_nested_any(const ips_snapshot *values);
+static inline bool
+ips_nested_any_needs_lock(const ips_container *self, const ips_snapshot *values)
+{
+    return ips_nested_any(values) && ips_nested_needs_lock(self, IPS_VALUE_REFERENCE);
+}
+/* May containers stand in it? */
+bool ips_nested_holds(const ips_container *self);
 
 /* Give back memory of containers that are gone: all of it where this thread has
  * seen them go, else a little.  Never raises; nothing inside a transaction. */
@@ -85,6 +96,14 @@ PyObject *ips_nested_construct(PyObject *self, PyObject *const *args, Py_ssize_t
     PyObject *keywords);
 PyObject *ips_nested_find_or_construct(PyObject *self, PyObject *const *args, Py_ssize_t count,
     PyObject *keywords);
+
+#define IPS_NESTED_ROW_METHODS \
+    {"construct", (PyCFunction)(void (*)(void))ips_nested_construct, \
+        METH_FASTCALL | METH_KEYWORDS, "construct($self, type, /, *args, **kwargs)\n--\n\n" \
+        "A new container that stands in this one, at the right end, and a handle on it.\n\n" \
+        "type(*args, **kwargs) says what is in it.  It belongs to this one: it goes with\n" \
+        "its place (deleted, overwritten, popped, cleared) or with the whole, and whoever\n" \
+        "still has a handle then gets ObjectGone."}
 
 #define IPS_NESTED_METHODS \
     {"construct", (PyCFunction)(void (*)(void))ips_nested_construct, \

@@ -217,16 +217,19 @@ construct_nested(PyObject *self, const call *it, PyObject *create)
     if (state == NULL || ips_container_check((ips_container *)self) < 0) {
         return NULL;
     }
-    if (it->count < 2) {
-        PyErr_SetString(PyExc_TypeError, "a type and a key are needed");
+    const Py_ssize_t own = PyObject_TypeCheck(self, state->map_type) ? 2 : 1;
+    if (it->count < own) {
+        PyErr_SetString(PyExc_TypeError, own == 2 ? "a type and a key are needed"
+                                                  : "a type is needed");
         return NULL;
     }
     PyObject *class = it->args[0];
-    if (!ips_shared_is_class(state, class) || is_record_class(state, class)) {
+    if (!ips_shared_can_nest(state, class)) {
         return PyErr_Format(PyExc_TypeError, "%R cannot stand in a container; SharedMap, "
                             "SharedVector and SharedDeque can", class);
     }
-    call inner = {self, it->args[1], create, it->args + 2, it->count - 2, it->keywords};
+    call inner = {self, own == 2 ? it->args[1] : Py_None, create, it->args + own,
+                  it->count - own, it->keywords};
     return call_class(class, &inner);
 }
 

@@ -202,6 +202,10 @@ act_repeat(void *context)
     operation *job = context;
     job->span = IPS_SPAN_ALL;
     int status = act_list(job);
+    if (status == 0 && job->count > 1 && job->self->format == NULL &&
+        ips_nested_any(job->out)) {
+        return IPS_ROW_NESTED; /* it cannot stand there twice */
+    }
     job->values = job->out;
     for (uint64_t i = 1; status == 0 && i < job->count && job->out->records != 0; i++) {
         status = act_extend(job);
@@ -339,6 +343,11 @@ ips_sequence_repeat(ips_sequence *self, uint64_t times)
     int status = times == 0 ? ips_sequence_erase(self, IPS_SPAN_ALL)
                             : change(self, act_repeat, &job);
     ips_snapshot_clear(&values);
+    if (status == IPS_ROW_NESTED) {
+        PyErr_Format(PyExc_TypeError, "containers stand in the %s, and each can stand there once",
+            ips_short_name((PyObject *)self));
+        return -1;
+    }
     return status;
 }
 
@@ -350,7 +359,22 @@ decode(ips_sequence *self, ips_value_copy *copy, uint64_t item)
     if (self->format != NULL) {
         return ips_item_unpack(self->format, item);
     }
-    return ips_value_decode(self->base.state, copy->kind, copy->bytes, copy->size);
+    return ips_nested_decode(&self->base, copy->kind, copy->bytes, copy->size);
+}
+
+/* Inside a transaction, of a container: what copy() gives of it. */
+static PyObject *
+take_nested(PyObject *object, void *index)
+{
+    ips_sequence *self = (ips_sequence *)object;
+    operation job = {.index = *(const int64_t *)index, .expected = IPS_ROW_ANY};
+    PyObject *value = ips_sequence_get(self, job.index);
+    PyObject *copy = value == NULL ? NULL : ips_nested_copy(self->base.state, value);
+    Py_XDECREF(value);
+    if (copy != NULL && change(self, act_take, &job) < 0) {
+        Py_CLEAR(copy);
+    }
+    return copy;
 }
 
 int
@@ -365,6 +389,10 @@ ips_sequence_take(ips_sequence *self, int64_t index, uint64_t expected, PyObject
         status = *out == NULL ? -1 : 0;
     }
     ips_value_copy_clear(&copy);
+    if (status == IPS_ROW_NESTED) {
+        *out = ips_nested_locked((PyObject *)self, take_nested, &index);
+        status = *out == NULL ? -1 : 0;
+    }
     return status;
 }
 
@@ -382,20 +410,52 @@ settle(ips_sequence *self, int status, ips_act act, operation *job)
     return status;
 }
 
-PyObject *
-ips_sequence_get(ips_sequence *self, int64_t index)
+static PyObject *
+get(PyObject *object, void *index)
 {
+    ips_sequence *self = (ips_sequence *)object;
     ips_value_copy copy;
     ips_value_copy_init(&copy);
-    operation job = {.self = self, .index = index, .copy = &copy};
-    int status = self->format != NULL ? ips_flat_get(&self->flat, index, &job.item)
-                                      : ips_deque_get(&self->deque, index, &copy);
+    operation job = {.self = self, .index = *(const int64_t *)index, .copy = &copy};
+    int status = self->format != NULL ? ips_flat_get(&self->flat, job.index, &job.item)
+                                      : ips_deque_get(&self->deque, job.index, &copy);
     if (__builtin_expect(status != 0, 0)) {
         status = settle(self, status, act_get, &job);
     }
+    const bool unsure = status == 0 && ips_nested_needs_lock(&self->base, copy.kind);
     PyObject *value = status == 0 ? decode(self, &copy, job.item) : NULL;
     ips_value_copy_clear(&copy);
-    return status == IPS_ROW_RANGE ? ips_sequence_raise_range((PyObject *)self, "index") : value;
+    if (value == NULL && unsure &&
+        PyErr_ExceptionMatches(self->base.state->errors[IPS_ORDINAL_GONE])) {
+        /* The container went between the two looks. */
+        PyErr_Clear();
+        return ips_nested_locked(object, get, index);
+    }
+    return status == IPS_ROW_RANGE ? ips_sequence_raise_range(object, "index") : value;
+}
+
+PyObject *
+ips_sequence_get(ips_sequence *self, int64_t index)
+{
+    return get((PyObject *)self, &index);
+}
+
+int
+ips_sequence_is_there(ips_sequence *self, int64_t index, PyObject *value)
+{
+    ips_value_copy copy;
+    if (self->format != NULL || !ips_nested_is_handle(self->base.state, value)) {
+        return 0;
+    }
+    ips_value_copy_init(&copy);
+    operation job = {.self = self, .index = index, .copy = &copy};
+    int status = ips_container_check(&self->base);
+    status = status < 0 ? status
+        : settle(self, ips_deque_get(&self->deque, index, &copy), act_get, &job);
+    const bool same = status == 0 &&
+        ips_nested_is_same(&self->base, value, copy.kind, copy.bytes, copy.size);
+    ips_value_copy_clear(&copy);
+    return status < 0 ? -1 : same;
 }
 
 Py_ssize_t
@@ -412,7 +472,7 @@ ips_sequence_length(PyObject *object)
 }
 
 static PyObject *
-unpack_all(ips_sequence *self, const ips_snapshot *snapshot)
+unpack_all(ips_sequence *self, const ips_snapshot *snapshot, bool plain)
 {
     PyObject *list = PyList_New((Py_ssize_t)snapshot->records);
     size_t at = 0;
@@ -425,7 +485,8 @@ unpack_all(ips_sequence *self, const ips_snapshot *snapshot)
             object = ips_item_unpack(self->format, item);
         } else {
             (void)ips_snapshot_next(snapshot, &at, &value);
-            object = ips_value_decode(self->base.state, value.kind, value.bytes, value.size);
+            object = plain ? ips_nested_plain(&self->base, value.kind, value.bytes, value.size)
+                           : ips_nested_decode(&self->base, value.kind, value.bytes, value.size);
         }
         if (object == NULL) {
             Py_CLEAR(list);
@@ -448,17 +509,54 @@ ips_sequence_snapshot(ips_sequence *self, ips_span span, ips_snapshot *out)
     return settle(self, status, act_list, &job);
 }
 
-PyObject *
-ips_sequence_list(ips_sequence *self, ips_span span, uint64_t *version)
+typedef struct {
+    ips_span span;
+    uint64_t version;
+    bool plain;
+} listing;
+
+static PyObject *
+list(PyObject *object, void *context)
 {
+    ips_sequence *self = (ips_sequence *)object;
+    listing *job = context;
     ips_snapshot snapshot = {0};
-    int status = ips_sequence_snapshot(self, span, &snapshot);
-    PyObject *list = status < 0 ? NULL : unpack_all(self, &snapshot);
-    if (version != NULL) {
-        *version = snapshot.version;
-    }
+    int status = ips_sequence_snapshot(self, job->span, &snapshot);
+    job->version = snapshot.version;
+    PyObject *values = status < 0 ? NULL
+        : self->format == NULL && ips_nested_any_needs_lock(&self->base, &snapshot)
+            ? ips_nested_locked(object, list, context)
+            : unpack_all(self, &snapshot, job->plain);
     ips_snapshot_clear(&snapshot);
-    return list;
+    return values;
+}
+
+PyObject *
+ips_sequence_list(ips_sequence *self, ips_span span)
+{
+    return list((PyObject *)self, &(listing){.span = span});
+}
+
+PyObject *
+ips_sequence_plain(ips_sequence *self, uint64_t *version)
+{
+    listing job = {.span = IPS_SPAN_ALL, .plain = true};
+    PyObject *values = list((PyObject *)self, &job);
+    if (version != NULL) {
+        *version = job.version;
+    }
+    return values;
+}
+
+PyObject *
+ips_sequence_repr(PyObject *object, ips_nested_act text)
+{
+    ips_sequence *self = (ips_sequence *)object;
+    if (self->base.home.segment == NULL) {
+        return PyUnicode_FromFormat("<closed %s>", ips_short_name(object));
+    }
+    return ips_nested_holds(&self->base) ? ips_nested_locked(object, text, NULL)
+                                         : text(object, NULL);
 }
 
 int

@@ -7,6 +7,7 @@
 
 #include "bind/container.h"
 #include "bind/item.h"
+#include "bind/nested.h"
 #include "data/deque.h"
 #include "data/flat.h"
 
@@ -32,8 +33,12 @@ int ips_sequence_encode_all(ips_state *state, const ips_item_format *format, PyO
 
 /* The records or items of a part, of one moment; 0 or -1. */
 int ips_sequence_snapshot(ips_sequence *self, ips_span span, ips_snapshot *out);
-/* A new list of a part; *version (unless NULL) for the changes below. */
-PyObject *ips_sequence_list(ips_sequence *self, ips_span span, uint64_t *version);
+/* A new list of a part, with handles on containers that stand in the row. */
+PyObject *ips_sequence_list(ips_sequence *self, ips_span span);
+/* Of all of it, with copies of them; *version (unless NULL) for the changes below. */
+PyObject *ips_sequence_plain(ips_sequence *self, uint64_t *version);
+/* What `text` gives, or that it is closed. */
+PyObject *ips_sequence_repr(PyObject *self, ips_nested_act text);
 PyObject *ips_sequence_get(ips_sequence *self, int64_t index);
 /* An index as list takes it: 0, or -1 with TypeError or IndexError set. */
 int ips_sequence_index_of(PyObject *index, int64_t *out);
@@ -51,8 +56,13 @@ int ips_sequence_reorder(ips_sequence *self, const uint64_t *order, uint64_t len
     uint64_t expected);
 /* What is in it, `times` times; nothing where that is 0. */
 int ips_sequence_repeat(ips_sequence *self, uint64_t times);
-/* *out (unless NULL): the value that went, where 0 is returned. */
+/* *out (unless NULL): the value that went, where 0 is returned; of a container
+ * that stood there, what copy() gives. */
 int ips_sequence_take(ips_sequence *self, int64_t index, uint64_t expected, PyObject **out);
+
+/* 1 where `value` is a handle on the very container that stands at the index, as in
+ * row[i] += x; 0 where not; -1 with an exception set. */
+int ips_sequence_is_there(ips_sequence *self, int64_t index, PyObject *value);
 
 /* Wake all who wait for a change of a deque. */
 void ips_sequence_news(const ips_sequence *self);

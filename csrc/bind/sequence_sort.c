@@ -76,7 +76,7 @@ ips_sequence_sort(PyObject *object, PyObject *args, PyObject *kwargs)
     for (int i = 0; status == IPS_ROW_CHANGED && i < PATIENCE; i++) {
         uint64_t version;
         const uint64_t changes = self->changes;
-        PyObject *values = ips_sequence_list(self, IPS_SPAN_ALL, &version);
+        PyObject *values = ips_sequence_plain(self, &version);
         PyObject *order = values == NULL ? NULL : sorted_indices(values, key, reverse);
         if (order != NULL && self->changes != changes) {
             Py_CLEAR(order);

@@ -12,7 +12,7 @@
 PyObject *
 ips_sequence_iter(PyObject *self)
 {
-    PyObject *values = ips_sequence_list((ips_sequence *)self, IPS_SPAN_ALL, NULL);
+    PyObject *values = ips_sequence_list((ips_sequence *)self, IPS_SPAN_ALL);
     PyObject *iterator = values == NULL ? NULL : PyObject_GetIter(values);
     Py_XDECREF(values);
     return iterator;
@@ -23,7 +23,7 @@ ips_sequence_reversed(PyObject *self, PyObject *unused)
 {
     (void)unused;
     PyObject *values = ips_sequence_list((ips_sequence *)self,
-        (ips_span){INT64_MAX, INT64_MIN, -1}, NULL);
+        (ips_span){INT64_MAX, INT64_MIN, -1});
     PyObject *iterator = values == NULL ? NULL : PyObject_GetIter(values);
     Py_XDECREF(values);
     return iterator;
@@ -32,7 +32,7 @@ ips_sequence_reversed(PyObject *self, PyObject *unused)
 int
 ips_sequence_contains(PyObject *self, PyObject *value)
 {
-    PyObject *values = ips_sequence_list((ips_sequence *)self, IPS_SPAN_ALL, NULL);
+    PyObject *values = ips_sequence_plain((ips_sequence *)self, NULL);
     int found = values == NULL ? -1 : PySequence_Contains(values, value);
     Py_XDECREF(values);
     return found;
@@ -41,7 +41,7 @@ ips_sequence_contains(PyObject *self, PyObject *value)
 PyObject *
 ips_sequence_count(PyObject *self, PyObject *value)
 {
-    PyObject *values = ips_sequence_list((ips_sequence *)self, IPS_SPAN_ALL, NULL);
+    PyObject *values = ips_sequence_plain((ips_sequence *)self, NULL);
     Py_ssize_t count = values == NULL ? -1 : PySequence_Count(values, value);
     Py_XDECREF(values);
     return count < 0 ? NULL : PyLong_FromSsize_t(count);
@@ -89,7 +89,7 @@ ips_sequence_index(PyObject *self, PyObject *const *args, Py_ssize_t count)
         return PyErr_Format(PyExc_TypeError, "index() takes a value, start and stop (%zd given)",
             count);
     }
-    PyObject *values = ips_sequence_list((ips_sequence *)self, IPS_SPAN_ALL, NULL);
+    PyObject *values = ips_sequence_plain((ips_sequence *)self, NULL);
     Py_ssize_t start = 0;
     Py_ssize_t stop = PY_SSIZE_T_MAX;
     Py_ssize_t found = -2;
@@ -132,7 +132,7 @@ static int
 try_to_remove(PyObject *self, PyObject *value)
 {
     uint64_t version;
-    PyObject *values = ips_sequence_list((ips_sequence *)self, IPS_SPAN_ALL, &version);
+    PyObject *values = ips_sequence_plain((ips_sequence *)self, &version);
     if (values == NULL) {
         return -1;
     }

@@ -127,6 +127,13 @@ ips_shared_is_class(ips_state *state, PyObject *candidate)
 }
 
 bool
+ips_shared_can_nest(ips_state *state, PyObject *class)
+{
+    const ips_shared_type *type = type_of_class(state, class);
+    return type != NULL && ips_nest_can_stand(type->type);
+}
+
+bool
 ips_shared_has_blocks(ips_state *state, PyObject *class)
 {
     const ips_shared_type *type = type_of_class(state, class);

@@ -27,6 +27,9 @@ PyTypeObject *ips_shared_class(ips_state *state, uint32_t type);
 /* Is it one of these classes or a subclass? */
 bool ips_shared_is_class(ips_state *state, PyObject *candidate);
 
+/* Can its objects stand in containers (data/nest.h)? */
+bool ips_shared_can_nest(ips_state *state, PyObject *class);
+
 /* Does all of such an object lie in blocks, which an allocator can give? */
 bool ips_shared_has_blocks(ips_state *state, PyObject *class);
 

@@ -91,7 +91,7 @@ vector_subscript(PyObject *object, PyObject *key)
     if (PySlice_Unpack(key, &start, &stop, &step) < 0) {
         return NULL;
     }
-    return ips_sequence_list(self, (ips_span){start, stop, step}, NULL);
+    return ips_sequence_list(self, (ips_span){start, stop, step});
 }
 
 static int
@@ -121,7 +121,10 @@ static int
 assign_at(ips_sequence *self, int64_t index, PyObject *value)
 {
     ips_snapshot encoded = {0};
-    int status;
+    int status = value == NULL ? 0 : ips_sequence_is_there(self, index, value);
+    if (status != 0) {
+        return status < 0 ? -1 : 0;
+    }
     if (value == NULL) {
         status = ips_sequence_take(self, index, IPS_ROW_ANY, NULL);
     } else {
@@ -165,24 +168,28 @@ static PyObject *
 vector_copy(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    return ips_sequence_list((ips_sequence *)self, IPS_SPAN_ALL, NULL);
+    return ips_sequence_plain((ips_sequence *)self, NULL);
 }
 
 static PyObject *
-vector_repr(PyObject *object)
+text_of(PyObject *object, void *unused)
 {
+    (void)unused;
     ips_sequence *self = (ips_sequence *)object;
+    PyObject *values = ips_sequence_list(self, IPS_SPAN_ALL);
     const char *type = ips_short_name(object);
-    if (self->base.home.segment == NULL) {
-        return PyUnicode_FromFormat("<closed %s>", type);
-    }
-    PyObject *values = vector_copy(object, NULL);
     PyObject *text = values == NULL ? NULL
         : self->format == NULL ? PyUnicode_FromFormat("%s(%R)", type, values)
                                : PyUnicode_FromFormat("%s(%R, typecode='%c')", type, values,
                                      self->format->code);
     Py_XDECREF(values);
     return text;
+}
+
+static PyObject *
+vector_repr(PyObject *object)
+{
+    return ips_sequence_repr(object, text_of);
 }
 
 /* A new list of a list or SharedVector; NULL without exception for others. */
@@ -439,6 +446,7 @@ static PyMethodDef vector_methods[] = {
     {"__copy__", vector_copy, METH_NOARGS, "__copy__($self, /)\n--\n\ncopy()."},
     {"__deepcopy__", vector_copy, METH_O, "__deepcopy__($self, memo, /)\n--\n\n"
         "copy(): what a vector gives is copies already."},
+    IPS_NESTED_ROW_METHODS,
     IPS_SEQUENCE_METHODS,
     IPS_CONTAINER_METHODS_BUT_REMOVE(vector_restore),
     {NULL, NULL, 0, NULL},

@@ -5,6 +5,7 @@
 
 #include "base/atomics.h"
 #include "base/checked.h"
+#include "data/nest.h"
 #include "data/shape.h"
 
 /* relaxed: a reader validates the deque's version, a writer holds the
@@ -357,6 +358,9 @@ ips_deque_pop(const ips_deque *deque, int end, ips_value_copy *out)
         if (found != 0) {
             return found == IPS_ROW_RANGE ? IPS_ROW_EMPTY : found;
         }
+        if (out->kind == IPS_VALUE_REFERENCE) {
+            return IPS_ROW_NESTED;
+        }
     }
     int status = ips_deque_begin_changing(deque, &now, &ring);
     if (status < 0) {
@@ -431,6 +435,27 @@ bury(const ips_deque *deque, const ips_deque_shape *now)
         deque->offset + offsetof(ips_deque_shm, graves), now->ring);
 }
 
+/* Containers that stand in it go at once, not only with their slots. */
+static int
+disown(const ips_deque *deque, const ips_deque_shape *now, const ips_ring *ring)
+{
+    const uint64_t nest = LOAD(deque->shm->nest);
+    int status = 0;
+    if ((nest & IPS_NEST_HOLDS) == 0) {
+        return 0;
+    }
+    for (uint64_t i = now->head; status == 0 && i != now->head + now->length; i++) {
+        if (ips_value_word_kind(LOAD(ring->shm->slot[i & ring->mask].word)) ==
+            IPS_VALUE_REFERENCE) {
+            status = ips_ring_drop(deque->segment, ring, i);
+            status = status < 0 ? status
+                : ips_tx_store(deque->segment, ips_ring_slot_offset(ring, i), 0);
+        }
+    }
+    return status < 0 ? status : ips_tx_store(deque->segment,
+        deque->offset + offsetof(ips_deque_shm, nest), nest & ~IPS_NEST_HOLDS);
+}
+
 int
 ips_deque_clear(const ips_deque *deque)
 {
@@ -441,7 +466,8 @@ ips_deque_clear(const ips_deque *deque)
         return status;
     }
     const uint64_t length = now.length;
-    if (length > FREED_BY_CLEAR) {
+    status = disown(deque, &now, &ring);
+    if (status == 0 && length > FREED_BY_CLEAR) {
         status = bury(deque, &now);
     }
     while (status == 0 && length <= FREED_BY_CLEAR && now.length > 0) {

@@ -150,7 +150,7 @@ IPS_MUST_CHECK int ips_deque_push(const ips_deque *deque, int end, const ips_val
 IPS_MUST_CHECK int ips_deque_append(const ips_deque *deque, int end, const ips_value *value);
 /* Append all records, in order.  Many go into a fresh ring with plain stores. */
 IPS_MUST_CHECK int ips_deque_extend(const ips_deque *deque, int end, const ips_snapshot *values);
-/* 0, or IPS_ROW_EMPTY; a copy of the value unless `out` is NULL. */
+/* 0, or IPS_ROW_EMPTY; a copy of the value unless `out` is NULL: IPS_ROW_NESTED. */
 IPS_MUST_CHECK int ips_deque_pop(const ips_deque *deque, int end, ips_value_copy *out);
 /* 0 or IPS_ROW_RANGE. */
 IPS_MUST_CHECK int ips_deque_set(const ips_deque *deque, int64_t index, const ips_value *value);
@@ -165,7 +165,7 @@ IPS_MUST_CHECK int ips_deque_assign(const ips_deque *deque, ips_span span,
 /* The part goes. */
 IPS_MUST_CHECK int ips_deque_erase(const ips_deque *deque, ips_span span);
 /* The value at `index` goes; a copy of it unless `out` is NULL.  0,
- * IPS_ROW_RANGE, IPS_ROW_CHANGED. */
+ * IPS_ROW_RANGE, IPS_ROW_CHANGED, IPS_ROW_NESTED. */
 IPS_MUST_CHECK int ips_deque_take(const ips_deque *deque, int64_t index, uint64_t expected,
     ips_value_copy *out);
 /* All values in another order: order[i] is the old index of the one at i; each

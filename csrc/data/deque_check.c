@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The invariants of a deque, as code. */
 #include "data/deque.h"
+#include "data/nest.h"
 #include "data/reach.h"
 #include "data/report.h"
 #include "data/ring.h"
@@ -58,6 +59,11 @@ ips_deque_check(const ips_deque *deque, void (*line)(const char *line, void *con
                    ips_block_size(deque->segment, value.block) < value.size) {
             ips_report_problem(&report, "value %llu is larger than its block",
                 (unsigned long long)i);
+        } else if (value.kind == IPS_VALUE_REFERENCE &&
+                   !ips_nest_is_sound(deque->segment, deque->type, deque->offset, value.bytes,
+                       value.size)) {
+            ips_report_problem(&report, "value %llu refers to no container",
+                (unsigned long long)i);
         }
     }
     return report.problems;
@@ -65,24 +71,31 @@ ips_deque_check(const ips_deque *deque, void (*line)(const char *line, void *con
 
 /* --- what it has: the ring, those that clear() left, large values */
 
-/* The next ring of the graves; 0 where this one is not to be followed. */
-static ips_offset
-reach_ring(ips_reach *reach, ips_offset offset, ips_offset deque, const ips_deque_shm *shm)
+/* *next: the next ring of the graves; 0 where this one is not to be followed. */
+static int
+reach_ring(ips_reach *reach, ips_offset offset, ips_offset deque, const ips_deque_shm *shm,
+    ips_offset *next)
 {
     ips_ring ring;
     ips_slot_value value;
+    int status = IPS_OK;
+    *next = 0;
     if (!ips_reach_block(reach, offset, "a deque or vector", deque) ||
         !ips_ring_open(reach->segment, offset, &ring)) {
-        return 0;
+        return IPS_OK;
     }
     const uint64_t head = shm != NULL ? LOAD(shm->head) : LOAD(ring.shm->head);
     const uint64_t length = shm != NULL ? LOAD(shm->end) - head : LOAD(ring.shm->length);
-    for (uint64_t i = 0; i < length && i <= ring.mask; i++) {
-        if (ips_ring_value(reach->segment, &ring, head + i, &value) && value.block != 0) {
+    for (uint64_t i = 0; status == 0 && i < length && i <= ring.mask; i++) {
+        const bool found = ips_ring_value(reach->segment, &ring, head + i, &value);
+        if (found && value.block != 0) {
             (void)ips_reach_block(reach, value.block, "a value of a deque or vector", deque);
+        } else if (found && value.kind == IPS_VALUE_REFERENCE) {
+            status = ips_nest_reach(reach, value.bytes, value.size);
         }
     }
-    return LOAD(ring.shm->next);
+    *next = LOAD(ring.shm->next);
+    return status;
 }
 
 int
@@ -90,17 +103,19 @@ ips_deque_reach(ips_reach *reach, uint32_t type, ips_offset root)
 {
     const ips_deque_shm *shm = (const ips_deque_shm *)(void *)ips_root_at(reach->segment, root,
         type, sizeof *shm);
+    int status = IPS_OK;
+    ips_offset next;
     if (shm == NULL) {
         return IPS_OK;
     }
     if (LOAD(shm->ring) != 0) { /* 0: it is in the graves (data/nest.h) */
-        (void)reach_ring(reach, LOAD(shm->ring), root, shm);
+        status = reach_ring(reach, LOAD(shm->ring), root, shm, &next);
     }
-    for (ips_offset grave = LOAD(shm->graves); grave != 0;) {
-        grave = reach_ring(reach, grave, root, NULL);
+    for (ips_offset grave = LOAD(shm->graves); status == 0 && grave != 0; grave = next) {
+        status = reach_ring(reach, grave, root, NULL, &next);
     }
     if (LOAD(shm->events) != 0) {
         (void)ips_reach_block(reach, LOAD(shm->events), "a deque", root);
     }
-    return IPS_OK;
+    return status;
 }

@@ -81,7 +81,8 @@ ips_deque_take_single(const ips_deque *deque, int end, ips_value_copy *out)
     const bool left = end == IPS_LEFT;
     const uint64_t index = left ? now.head : now.head + now.length - 1;
     bool done = now.length != 0 && !ips_ring_is_loose(&ring, now.length - 1) &&
-                ips_ring_value(deque->segment, &ring, index, &value) && value.block == 0;
+                ips_ring_value(deque->segment, &ring, index, &value) && value.block == 0 &&
+                value.kind != IPS_VALUE_REFERENCE;
     if (done) {
         ips_value_copy_init(out);
         out->size = value.size;

@@ -16,24 +16,6 @@
 #define ULL(value) ((unsigned long long)(value))
 
 static void
-check_reference(const ips_map *map, const ips_item *item, ips_report *report)
-{
-    ips_item_value value;
-    ips_reference at;
-    if ((LOAD(map->shm->nest) & IPS_NEST_HOLDS) == 0) {
-        ips_report_problem(report, "item %llu: a container in a map that holds none",
-            ULL(item->offset));
-    }
-    if (!ips_item_value_of(map->segment, item, &value) ||
-        !ips_nest_read(value.bytes, value.size, &at) ||
-        ips_nest_look(map->segment, &at, ips_nest_depth(map->segment, IPS_TYPE_MAP, map->offset),
-            NULL) < 0) {
-        ips_report_problem(report, "item %llu: its value refers to no container",
-            ULL(item->offset));
-    }
-}
-
-static void
 check_item(const ips_map *map, const ips_item *item, ips_report *report)
 {
     const ips_item_shm *shm = item->shm;
@@ -53,7 +35,12 @@ check_item(const ips_map *map, const ips_item *item, ips_report *report)
             ULL(item->offset));
     }
     if (ips_value_word_kind(LOAD(shm->word)) == IPS_VALUE_REFERENCE) {
-        check_reference(map, item, report);
+        const bool sound = ips_item_value_of(map->segment, item, &value) &&
+            ips_nest_is_sound(map->segment, IPS_TYPE_MAP, map->offset, value.bytes, value.size);
+        if (!sound) {
+            ips_report_problem(report, "item %llu: its value refers to no container",
+                ULL(item->offset));
+        }
     }
     if (LOAD(shm->revision) > LOAD(map->shm->revision)) {
         ips_report_problem(report, "item %llu is newer than the map", ULL(item->offset));

@@ -50,8 +50,8 @@ wither_flat(ips_segment *segment, const ips_reference *at)
 
 static const kind kinds[] = {
     {IPS_TYPE_MAP, sizeof(ips_map_shm), offsetof(ips_map_shm, nest), true, wither_map},
-    {IPS_TYPE_DEQUE, sizeof(ips_deque_shm), offsetof(ips_deque_shm, nest), false, wither_deque},
-    {IPS_TYPE_VECTOR, sizeof(ips_deque_shm), offsetof(ips_deque_shm, nest), false, wither_deque},
+    {IPS_TYPE_DEQUE, sizeof(ips_deque_shm), offsetof(ips_deque_shm, nest), true, wither_deque},
+    {IPS_TYPE_VECTOR, sizeof(ips_deque_shm), offsetof(ips_deque_shm, nest), true, wither_deque},
     {IPS_TYPE_TYPED_VECTOR, sizeof(ips_flat_shm), offsetof(ips_flat_shm, nest), false, wither_flat},
 };
 

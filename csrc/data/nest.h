@@ -85,6 +85,9 @@ bool ips_nest_has_dropped(void);
  * else 0. */
 IPS_MUST_CHECK int ips_nest_reap(ips_segment *segment);
 
+/* Are these the bytes of a value of the container with this root, as they should be? */
+bool ips_nest_is_sound(ips_segment *segment, uint32_t type, ips_offset root, const void *bytes,
+    size_t size);
 /* The invariants of the object and of all that stands in it; then of the graves.
  * One line for each problem; their number, or an error. */
 IPS_MUST_CHECK int ips_nest_check(ips_segment *segment, const ips_reference *at,

@@ -49,13 +49,29 @@ check_one(ips_segment *segment, const ips_reference *at, reporter report, void *
     }
 }
 
+bool
+ips_nest_is_sound(ips_segment *segment, uint32_t type, ips_offset root, const void *bytes,
+    size_t size)
+{
+    ips_reference at;
+    return ips_nest_holds(segment, type, root) && ips_nest_read(bytes, size, &at) &&
+           ips_nest_look(segment, &at, ips_nest_depth(segment, type, root), NULL) == 0;
+}
+
 /* The values of one that can hold others. */
 static int
 list(ips_segment *segment, const ips_reference *at, ips_snapshot *values)
 {
     ips_map map;
-    int status = ips_map_open(segment, at->root, at->generation, &map);
-    return status < 0 ? status : ips_map_snapshot_locked(&map, IPS_MAP_VALUES, values);
+    ips_deque deque;
+    int status = at->type == IPS_TYPE_MAP
+        ? ips_map_open(segment, at->root, at->generation, &map)
+        : ips_deque_open(segment, (uint32_t)at->type, at->root, at->generation, &deque);
+    if (status < 0) {
+        return status;
+    }
+    return at->type == IPS_TYPE_MAP ? ips_map_snapshot_locked(&map, IPS_MAP_VALUES, values)
+                                    : ips_deque_snapshot_locked(&deque, IPS_SPAN_ALL, values);
 }
 
 /* With all that stands in it: every level is one deeper, as ips_nest_look sees
@@ -67,7 +83,7 @@ check_tree(ips_segment *segment, const ips_reference *at, uint64_t depth, ips_re
     ips_value value;
     size_t read = 0;
     int problems = check_one(segment, at, report->line, report->context);
-    if (problems != 0 || !ips_nest_can_hold((uint32_t)at->type)) {
+    if (problems != 0 || !ips_nest_holds(segment, (uint32_t)at->type, at->root)) {
         return problems;
     }
     int status = list(segment, at, &values);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "data/nest.h"
 
 /* relaxed: a reader validates the deque's version, a writer holds the
  * segment's lock. */
@@ -148,7 +149,11 @@ int
 ips_ring_drop(ips_segment *segment, const ips_ring *ring, uint64_t index)
 {
     const ips_deque_slot_shm *slot = &ring->shm->slot[index & ring->mask];
-    if (ips_value_word_size(LOAD(slot->word)) <= IPS_SLOT_INLINE) {
+    const uint64_t word = LOAD(slot->word);
+    if (__builtin_expect(ips_value_word_kind(word) == IPS_VALUE_REFERENCE, 0)) {
+        return ips_nest_drop(segment, slot->payload, ips_value_word_size(word));
+    }
+    if (ips_value_word_size(word) <= IPS_SLOT_INLINE) {
         return 0;
     }
     return ips_tx_free(segment, LOAD(slot->payload[0]));

@@ -65,7 +65,7 @@ IPS_MUST_CHECK int ips_ring_rebuild(ips_segment *segment, const ips_ring *old, u
 /* Through the journal, unless this transaction has made the ring. */
 IPS_MUST_CHECK int ips_ring_put(ips_segment *segment, const ips_ring *ring, uint64_t index,
     const ips_value *value);
-/* Free the block of a large value at commit. */
+/* Free the block of a large value, or the container that it is, at commit. */
 IPS_MUST_CHECK int ips_ring_drop(ips_segment *segment, const ips_ring *ring, uint64_t index);
 
 #endif

@@ -13,6 +13,8 @@ enum {
     IPS_ROW_BUSY = 26,    /* writers kept us from reading; look under the lock */
     IPS_ROW_RANGE = 27,   /* no such index */
     IPS_ROW_CHANGED = 28, /* not the version that the caller has seen */
+    IPS_ROW_NESTED = 29,  /* a copy of the value was asked for, or of all of them, and
+                           * there is a container: nothing was done (data/nest.h) */
 };
 
 /* Any version will do: `expected` of an operation whose caller saw none. */

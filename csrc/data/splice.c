@@ -224,6 +224,9 @@ ips_deque_take(const ips_deque *deque, int64_t index, uint64_t expected, ips_val
         return IPS_ROW_CHANGED;
     }
     int status = out == NULL ? 0 : ips_deque_get_locked(deque, index, out);
+    if (status == 0 && out != NULL && out->kind == IPS_VALUE_REFERENCE) {
+        return IPS_ROW_NESTED;
+    }
     if (status == 0) {
         status = ips_deque_begin_changing(deque, &now, &ring);
     }

@@ -70,7 +70,9 @@ class NestedMachine(RuleBasedStateMachine):
         """Handle and model at the end of a path, as far as it goes over containers."""
         handle, model = self.map, self.model
         for key in place:
-            if not isinstance(model, dict) or not isinstance(model.get(key), _Node):
+            if not isinstance(model, dict):
+                key = next((at for at, value in enumerate(model) if isinstance(value, _Node)), None)
+            if key is None or (isinstance(model, dict) and not isinstance(model.get(key), _Node)):
                 break
             handle, model = handle[key], model[key].value
         return handle, model
@@ -78,19 +80,26 @@ class NestedMachine(RuleBasedStateMachine):
     @rule(place=PLACES, key=KEYS, kind=KINDS, find=st.booleans(), fill=st.booleans())
     def construct(self, place, key, kind, find, fill):
         handle, model = self.reach(place)
-        if not isinstance(model, dict) or (key in model and (not find or kind == "typed")):
-            return
         cls, plain = FRESH[kind]
-        if key in model:
+        if isinstance(model, dict) and key in model:
             node = model[key]
-            if isinstance(node, _Node) and node.cls is cls:
+            if find and isinstance(node, _Node) and node.cls is cls:
                 assert handle.find_or_construct(cls, key) == node.plain()
             return
-        arguments = ([1.5] * fill, "d") if kind == "typed" else ({0: 1} if kind == "map" else [1],) * fill
-        made = handle.construct(cls, key, *arguments)
+        if isinstance(model, Typed):
+            return
+        arguments = (
+            ([1.5] * fill, "d") if kind == "typed" else ({0: 1} if kind == "map" else [1],) * fill
+        )
         content = plain(arguments[0]) if arguments else plain()
-        model[key] = _Node(cls, Typed(content) if kind == "typed" else content)
-        self.kept.append((made, model[key].mark))
+        node = _Node(cls, Typed(content) if kind == "typed" else content)
+        if isinstance(model, dict):
+            made = handle.construct(cls, key, *arguments)
+            model[key] = node
+        else:
+            made = handle.construct(cls, *arguments)
+            model.append(node)
+        self.kept.append((made, node.mark))
 
     @rule(place=PLACES, key=KEYS, value=VALUES)
     def put(self, place, key, value):
@@ -112,7 +121,7 @@ class NestedMachine(RuleBasedStateMachine):
                 handle.clear()
                 model.clear()
             elif model:
-                assert handle.pop() == model.pop()
+                assert handle.pop() == _plain(model.pop())
         elif how == "clear":
             handle.clear()
             model.clear()
@@ -126,6 +135,21 @@ class NestedMachine(RuleBasedStateMachine):
         elif key in model and how == "del":
             del handle[key]
             del model[key]
+
+    @rule(place=PLACES, at=st.integers(0, 3), how=st.sampled_from(["reverse", "del", "insert", "set"]))
+    def move(self, place, at, how):
+        handle, model = self.reach(place)
+        if isinstance(model, (dict, Typed)) or at >= len(model):
+            return
+        for row in (handle, model):
+            if how == "reverse":
+                row.reverse()
+            elif how == "del":
+                del row[at]
+            elif how == "insert":
+                row.insert(at, "x" * 30)
+            else:
+                row[at] = 5
 
     @rule(place=PLACES, key=KEYS, right=st.booleans())
     def compare_and_set(self, place, key, right):
@@ -165,7 +189,7 @@ class NestedMachine(RuleBasedStateMachine):
         for handle, mark in self.kept:
             if mark in living:
                 assert handle == living[mark].plain()
-            else:
+            elif not self.open:  # what stands deeper ends with the transaction
                 with pytest.raises(ObjectGone):
                     handle.copy()
         if not self.open:
@@ -189,19 +213,21 @@ def _plain(model):
         return {key: _plain(value) for key, value in model.items()}
     if isinstance(model, tuple):
         return tuple(_plain(value) for value in model)
-    return list(model) if isinstance(model, Typed) else model
+    if isinstance(model, collections.deque):
+        return collections.deque(_plain(value) for value in model)
+    return [_plain(value) for value in model] if isinstance(model, list) else model
 
 
 def _nodes(model):
-    for node in model.values() if isinstance(model, dict) else ():
+    for node in model.values() if isinstance(model, dict) else model:
         if isinstance(node, _Node):
             yield node.mark, node
             yield from _nodes(node.value)
 
 
 NestedMachine.TestCase.settings = settings(
-    max_examples=10,
-    stateful_step_count=25,
+    max_examples=20,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -204,29 +204,30 @@ class Outer(SharedMap):
     segment = None
 
 
-@pytest.mark.parametrize("end", ENDS)
-def test_it_goes_with_its_entry_and_no_byte_is_lost(segment, kind, end):
+def test_it_goes_with_its_entry_and_no_byte_is_lost(segment, kind):
     segment.construct(SharedMap, "outer")
     segment.destroy("outer")
     before = segment.stats()
-    outer = segment.construct(Outer, "outer")
-    outer.segment = segment
     cls, args = LARGE[kind]
-    handle = outer.construct(cls, "k", *args)
-    there = pickle.loads(pickle.dumps(handle))
-    inside = handle.construct(SharedVector, "v", ["y" * 500] * 50) if cls is SharedMap else None
-    ENDS[end](outer)
-    for gone in (handle, there, inside):
-        if gone is not None:
-            for use in (len, list, repr, change):
-                with pytest.raises(ObjectGone):
-                    use(gone)
-            gone.close()
-    assert segment.check() == []
-    segment.destroy("outer")
-    assert segment.check() == []
-    after = segment.stats()
-    assert (after.used, after.blocks) == (before.used, before.blocks)
+    for name, end in ENDS.items():
+        outer = segment.construct(Outer, "outer")
+        outer.segment = segment
+        handle = outer.construct(cls, "k", *args)
+        there = pickle.loads(pickle.dumps(handle))
+        inside = handle.construct(SharedVector, "v", ["y" * 500] * 50) if cls is SharedMap else None
+        end(outer)
+        for gone in (handle, there, inside):
+            if gone is not None:
+                for use in (len, list, repr, change):
+                    with pytest.raises(ObjectGone):
+                        use(gone)
+                gone.close()
+        assert segment.check() == [], name
+        segment.destroy("outer")
+        outer.close()
+        assert segment.check() == [], name
+        after = segment.stats()
+        assert (after.used, after.blocks) == (before.used, before.blocks), name
 
 
 def test_popped_ones_come_back_as_copies(outer, kind):

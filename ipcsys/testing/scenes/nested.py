@@ -64,3 +64,30 @@ class NestedClear(_Map):
 
     def operation(self):
         return (self.object.clear,)
+
+
+class NestedPopLeft(Alone):
+    """What stands in a deque is copied and taken away in one transaction."""
+
+    name = "deque.popleft of a map with others in it"
+    kind = ipcsys.SharedDeque
+    before = [{"x": [1, "b" * 300]}, "plain"]
+    after = before[1:]
+
+    def create(self):
+        self.object = ipcsys.SharedDeque(name=self.tag)
+        self.object.construct(ipcsys.SharedMap).construct(ipcsys.SharedVector, "x", [1, "b" * 300])
+        self.object.append("plain")
+
+    def operation(self):
+        return (self.object.popleft,)
+
+    def read(self):
+        return list(self.object.copy())
+
+    def own_work(self):
+        assert self.object.check() == []
+        found = self.read()
+        self.object.construct(ipcsys.SharedVector, ["o" * 300])
+        assert self.object.pop() == ["o" * 300]
+        assert self.object.check() == [] and self.read() == found
