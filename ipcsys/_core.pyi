@@ -43,6 +43,8 @@ _V = TypeVar("_V")
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Create: TypeAlias = Literal[True, False, "new"] | None
 _Cleanup: TypeAlias = Literal["last"] | None
+# What an object may stand in: a segment, or a container there.
+_Outer: TypeAlias = "Segment | SharedMap[Any, Any] | SharedVector[Any] | SharedDeque[Any]"
 _Path: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 
 class Lock:

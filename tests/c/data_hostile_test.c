@@ -60,6 +60,8 @@ fill(ips_segment *segment)
             ips_map within;
             if (at.type == IPS_TYPE_MAP && ips_map_open(segment, at.root, at.generation, &within) == 0) {
                 (void)construct_at(&within, &key, IPS_TYPE_VECTOR);
+            } else {
+                (void)construct_in_row(segment, &at, IPS_TYPE_MAP);
             }
         }
         if (number == 40) { /* the last one's memory is still to be given back */

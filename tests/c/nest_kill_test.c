@@ -88,16 +88,12 @@ fill_row(ips_segment *segment, const ips_reference *at, int count)
 static uint64_t contents_of_one(ips_segment *segment, const ips_reference *at);
 
 static uint64_t
-contents_of_map(ips_segment *segment, const ips_reference *at)
+contents_of_values(ips_segment *segment, const ips_snapshot *values)
 {
-    ips_map map;
-    ips_snapshot items = {0};
     ips_value value;
     size_t read = 0;
     uint64_t sum = 3;
-    CHECK(ips_map_open(segment, at->root, at->generation, &map) == 0);
-    CHECK(ips_map_snapshot_locked(&map, IPS_MAP_ITEMS, &items) == 0);
-    while (ips_snapshot_next(&items, &read, &value)) {
+    while (ips_snapshot_next(values, &read, &value)) {
         ips_reference inner;
         uint64_t part = ips_hash(value.bytes, value.size);
         if (value.kind == IPS_VALUE_REFERENCE) {
@@ -107,6 +103,17 @@ contents_of_map(ips_segment *segment, const ips_reference *at)
         const uint64_t parts[] = {sum, value.kind, part};
         sum = ips_hash(parts, sizeof parts);
     }
+    return sum;
+}
+
+static uint64_t
+contents_of_map(ips_segment *segment, const ips_reference *at)
+{
+    ips_map map;
+    ips_snapshot items = {0};
+    CHECK(ips_map_open(segment, at->root, at->generation, &map) == 0);
+    CHECK(ips_map_snapshot_locked(&map, IPS_MAP_ITEMS, &items) == 0);
+    uint64_t sum = contents_of_values(segment, &items);
     ips_snapshot_clear(&items);
     return sum;
 }
@@ -126,7 +133,7 @@ contents_of_one(ips_segment *segment, const ips_reference *at)
     }
     CHECK(ips_deque_open(segment, (uint32_t)at->type, at->root, at->generation, &row) == 0);
     CHECK(ips_deque_snapshot_locked(&row, IPS_SPAN_ALL, &values) == 0);
-    uint64_t sum = ips_hash(values.bytes, values.size) + at->type;
+    uint64_t sum = contents_of_values(segment, &values) + at->type;
     ips_snapshot_clear(&values);
     return sum;
 }
@@ -234,6 +241,7 @@ set_scene(void)
     const ips_map outer = outer_of(victim);
     ips_reference row = construct(&outer, "row", IPS_TYPE_VECTOR);
     fill_row(victim, &row, 6);
+    (void)construct_in_row(victim, &row, IPS_TYPE_TYPED_VECTOR);
     (void)construct(&outer, "numbers", IPS_TYPE_TYPED_VECTOR);
     put(&outer, "plain", 30);
     (void)construct(&outer, "map", IPS_TYPE_MAP);
@@ -278,6 +286,20 @@ overwrite(ips_segment *segment)
 }
 
 static void
+change_row(ips_segment *segment)
+{
+    begin(segment);
+    const ips_map outer = outer_of(segment), inner = map_at(&outer, "map");
+    const ips_reference at = reference_at(&outer, "row"), other = reference_at(&inner, "queue");
+    ips_deque row;
+    (void)construct_in_row(segment, &other, IPS_TYPE_MAP);
+    CHECK(ips_deque_open(segment, (uint32_t)at.type, at.root, at.generation, &row) == 0);
+    CHECK(ips_deque_pop(&row, IPS_RIGHT, NULL) == 0);
+    commit(segment);
+    reap_all(segment);
+}
+
+static void
 take_away(ips_segment *segment) /* what stands in it goes step by step */
 {
     begin(segment);
@@ -305,6 +327,7 @@ static const struct {
     {"the construction of one", construct_one},
     {"a construction undone", construct_and_abort},
     {"overwriting two", overwrite},
+    {"one more in a row, and one less in another", change_row},
     {"deleting one in which others stand", take_away},
     {"clearing the outer one", clear_outer},
 };
