@@ -234,6 +234,7 @@ run(const ips_map_object *self, ips_act act, operation *job)
         }
         if (mark == 0 ? ips_map_overwrite(job->map, job->key, job->value)
                       : ips_map_overwrite_inside(job->map, job->key, job->value)) {
+            ips_nested_settle(self->base.home.segment);
             return IPS_MAP_PRESENT;
         }
     }

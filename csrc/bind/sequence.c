@@ -246,6 +246,7 @@ ips_sequence_notify(const ips_sequence *self, ips_eventcount_shm *event, int cou
         ips_fence_after_rmw();
     }
     ips_eventcount_notify(event, count);
+    ips_nested_settle(self->base.home.segment);
 }
 
 void
@@ -278,6 +279,9 @@ ips_sequence_append(ips_sequence *self, PyObject *value)
         ips_deque_add_single(&self->deque, IPS_RIGHT, &plain)) {
         self->changes++;
         ips_sequence_news(self);
+        if (self->base.home.segment != NULL) {
+            ips_nested_settle(self->base.home.segment);
+        }
     } else {
         status = change(self, act_append, &job);
     }
