@@ -32,6 +32,8 @@ library already catches:
     ├── PeerDied (BrokenPipeError)            the other side died
     ├── RemoteError (RuntimeError)            a handler in another process raised
     ├── SegmentFull (MemoryError)
+    │   ├── PoolFull                          all blocks of the pool are in use
+    │   └── QuotaExceeded                     what this process may have is used up
     ├── ShutDown (queue.ShutDown)          queue.ShutDown is there from 3.13 on
     ├── Timeout (TimeoutError)
     ├── TooLarge (ValueError)
@@ -71,6 +73,8 @@ __all__ = [
     "OperatingSystemError",
     "OutOfMemory",
     "PeerDied",
+    "PoolFull",
+    "QuotaExceeded",
     "RemoteError",
     "SchemaError",
     "SegmentFull",
@@ -202,6 +206,14 @@ class SchemaError(MismatchError):
 
 class SegmentFull(Error, MemoryError):
     """The segment has no room left and may not grow."""
+
+
+class PoolFull(SegmentFull):
+    """All blocks of a pool are in use, or one is asked for that is larger than they are."""
+
+
+class QuotaExceeded(SegmentFull):
+    """This process has all that Segment.set_quota() lets it have."""
 
 
 class ShutDown(Error, getattr(_queue, "ShutDown", Exception)):

@@ -44,7 +44,9 @@
     X(DEADLOCK, DeadlockError,        "waiting would never end")               \
     X(BROKEN,   BrokenBarrierError,   "the barrier is broken")                 \
     X(SCHEMA,   SchemaError,          "the declaration does not fit what is stored") \
-    X(CONFLICT, Conflict,             "somebody committed a change meanwhile")
+    X(CONFLICT, Conflict,             "somebody committed a change meanwhile")  \
+    X(QUOTA,    QuotaExceeded,        "the quota of this process is used up")   \
+    X(POOLFULL, PoolFull,             "the pool has no block for it")
 
 enum {
 #define IPS_STATUS_ORDINAL(name, cls, text) IPS_ORDINAL_##name,

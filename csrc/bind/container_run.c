@@ -87,13 +87,20 @@ run_once(const ips_container *self, ips_act act, void *context, size_t weight)
     return status;
 }
 
-/* The segment is full: free what containers that are gone and clear() left, each part in a transaction of
- * its own (inside one that is open, the memory would come back too late). */
+static bool
+is_full(int status)
+{
+    return status == IPS_ESEGFULL || status == IPS_EPOOLFULL || status == IPS_EQUOTA;
+}
+
+/* No more room: free what containers that are gone and clear() left, each part in a
+ * transaction of its own (inside one that is open, the memory would come back too
+ * late: 1). */
 static int
 make_room(const ips_container *self)
 {
     if (ips_tx_is_mine(self->home.segment)) {
-        return IPS_ESEGFULL;
+        return 1;
     }
     int more = ips_nested_make_room(self->home.segment);
     for (more = more < 0 || self->reap == NULL ? more : 1; more == 1;) {
@@ -162,11 +169,11 @@ ips_container_run(const ips_container *self, ips_act act, void *context, size_t 
         settle(self);
         return status;
     }
-    if (status == IPS_ESEGFULL) {
+    if (is_full(status)) {
         ips_note full = *ips_last_note();
-        status = make_room(self);
-        status = status == 0 ? run_once(self, act, context, weight)
-                             : ips_fail(status, "%s", full.detail);
+        int made = make_room(self);
+        status = made == 0 ? run_once(self, act, context, weight)
+                           : ips_fail(made < 0 ? made : status, "%s", full.detail);
     }
     if (status < 0 && PyErr_Occurred() == NULL) {
         (void)ips_raise(self->state, status);

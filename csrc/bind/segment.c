@@ -9,6 +9,7 @@
 
 #include "base/header.h"
 #include "bind/mapped.h"
+#include "bind/quota.h"
 #include "bind/region.h"
 #include "os/clock.h"
 
@@ -290,6 +291,8 @@ static PyStructSequence_Field stats_fields[] = {
     {"pools", "pools in it"},
     {"arenas", "arenas in it"},
     {"huge_pages", "1 where this process asked for huge pages and the system has them for it"},
+    {"quota", "bytes that this process may have in use; 0: as many as it likes"},
+    {"charged", "bytes it has, of what counts for its quota"},
     {NULL, NULL},
 };
 
@@ -297,7 +300,7 @@ static PyStructSequence_Desc stats_description = {
     .name = "ipcsys.SegmentStats",
     .doc = "SegmentStats(iterable, /)\n--\n\nWhat Segment.stats() returns.",
     .fields = stats_fields,
-    .n_in_sequence = 13,
+    .n_in_sequence = 15,
 };
 
 PyDoc_STRVAR(stats_doc, "stats($self, /)\n--\n\n"
@@ -324,7 +327,8 @@ segment_stats(PyObject *object, PyObject *unused)
     const uint64_t numbers[] = {stats.size,     stats.max_size,     stats.free_bytes, stats.used,
                                 stats.blocks,   stats.objects,      stats.members,
                                 stats.overhead, stats.largest_free, stats.memory,
-                                stats.pools,    stats.arenas,       stats.huge_pages};
+                                stats.pools,    stats.arenas,       stats.huge_pages,
+                                stats.quota,    stats.charged};
     for (int i = 0; result != NULL && i < (int)(sizeof numbers / sizeof *numbers); i++) {
         PyObject *number = PyLong_FromUnsignedLongLong(numbers[i]);
         if (number == NULL) {
@@ -485,6 +489,7 @@ segment_repr(PyObject *object)
 static PyMethodDef segment_methods[] = {
     IPS_SEGMENT_KEY_METHODS,
     IPS_SEGMENT_REGION_METHODS,
+    IPS_SEGMENT_QUOTA_METHODS,
     {"transaction", (PyCFunction)(void (*)(void))ips_transaction_of,
      METH_VARARGS | METH_KEYWORDS, transaction_doc},
     {"read", (PyCFunction)(void (*)(void))ips_view_of, METH_VARARGS | METH_KEYWORDS, read_doc},
@@ -567,5 +572,6 @@ ips_add_segment(PyObject *module, ips_state *state)
         return -1;
     }
     return ips_add_transaction(module, state) < 0 || ips_add_region(module, state) < 0
+            || ips_add_quota(module, state) < 0
         ? -1 : ips_add_view(module, state);
 }

@@ -73,6 +73,7 @@ typedef struct {
     PyTypeObject *message_type;
     PyTypeObject *desk_type;
     PyTypeObject *segment_stats_type;
+    PyTypeObject *member_quota_type;
 } ips_state;
 
 extern PyModuleDef ips_module_def; /* bind/module.c */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "segment/heap.h"
+#include "segment/quota.h"
 #include "segment/stable.h"
 
 #define MOST_LINES 100 /* of a report: a ruin has one for every block */
@@ -22,6 +23,7 @@ typedef struct {
     uint64_t runs_with_room[IPS_CLASSES];
     uint64_t free_cells[IPS_STABLE_TYPES];
     uint64_t region_runs, region_bytes, region_blocks; /* what says it is of one */
+    uint64_t charged[IPS_QUOTA_ROWS + 1]; /* bytes of blocks by the row they name */
 } walk;
 
 static void
@@ -77,7 +79,9 @@ check_run(walk *at, const ips_chunk *chunk)
     uint64_t live = 0;
     for (uint64_t i = 0; i < run.given; i++) {
         const uint64_t *tag = (const uint64_t *)(blocks + i * run.total);
-        live += count_tag(at, *tag, run.class, i, chunk->offset);
+        bool owned = count_tag(at, *tag, run.class, i, chunk->offset);
+        live += owned;
+        at->charged[owned && run.charged ? *ips_run_row(&run, i) : 0] += run.total;
     }
     uint64_t listed = 0;
     uint64_t head = run.head;
@@ -156,8 +160,9 @@ check_chunk(walk *at, const ips_chunk *chunk)
             complain(at, "a large block that is free", chunk->offset);
         }
         at->owned += chunk->size;
-        at->region_bytes += chunk->shm->next != 0 ? chunk->size : 0;
-        at->region_blocks += chunk->shm->next != 0;
+        at->region_bytes += ips_big_region(chunk->shm->next) != 0 ? chunk->size : 0;
+        at->region_blocks += ips_big_region(chunk->shm->next) != 0;
+        at->charged[ips_big_row(chunk->shm->next)] += chunk->size;
         break;
     case IPS_CHUNK_RUN:
         check_run(at, chunk);
@@ -336,6 +341,10 @@ check_sums(walk *at)
     }
     if (heap->blocks + (uint64_t)sums->blocks != at->blocks) {
         complain(at, "the number of blocks is wrong; counted", at->blocks);
+    }
+    const char *quotas = ips_quota_check(at->segment, at->charged);
+    if (quotas != NULL) {
+        complain(at, quotas, ips_anchor_load(at->segment, IPS_ANCHOR_QUOTAS));
     }
     if (at->pending != chain_length(at)) {
         complain(at, "blocks freed and never given back; counted", at->pending);

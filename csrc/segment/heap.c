@@ -2,7 +2,9 @@
 #include "segment/heap.h"
 
 #include "segment/extent.h"
+#include "segment/quota.h"
 #include "segment/region.h"
+#include "segment/run.h"
 #include "segment/stable.h"
 
 #define FINE_CLASSES 15u    /* those up to 256 bytes; then four to each doubling */
@@ -23,31 +25,6 @@ class_of(uint64_t total)
     }
     unsigned log = 63u - (unsigned)__builtin_clzll(total - 1); /* 8: 257..512 */
     return FINE_CLASSES + (log - 8) * 4 + (unsigned)((total - 1) >> (log - 2) & 3);
-}
-
-static void
-run_write(ips_segment *segment, const ips_run *run)
-{
-    ips_set(segment, &ips_run_of(&run->chunk)->word,
-            run->head | run->given << 16 | run->live << 32 | (uint64_t)run->class << 48);
-}
-
-static bool
-is_full(const ips_run *run)
-{
-    return run->head == 0 && run->given == run->capacity;
-}
-
-static uint64_t *
-tag_in_run(const ips_run *run, uint64_t index)
-{
-    return (uint64_t *)((uint8_t *)run->chunk.shm + IPS_RUN_BLOCKS + index * run->total);
-}
-
-static uint64_t
-run_overhead(const ips_run *run)
-{
-    return run->chunk.size - run->capacity * run->total;
 }
 
 void
@@ -117,51 +94,6 @@ ips_block_size(ips_segment *segment, ips_offset offset)
 
 /* --- allocation */
 
-/* Where the runs with room of that class begin; NULL: the region makes no
- * sense. */
-static uint64_t *
-list_of(const ips_segment *segment, uint64_t owner, unsigned class)
-{
-    if (owner == 0) {
-        return &ips_heap_of(segment)->runs[class];
-    }
-    ips_region_shm *region = ips_region_at(segment, owner);
-    return region == NULL ? NULL : &region->runs[class];
-}
-
-/* The region has so much more of blocks in use, and of the heap. */
-static void
-count_owned(ips_segment *segment, uint64_t owner, int64_t blocks, int64_t bytes)
-{
-    ips_region_shm *region = owner == 0 ? NULL : ips_region_at(segment, owner);
-    if (region != NULL && blocks != 0) {
-        ips_set(segment, &region->live, region->live + (uint64_t)blocks);
-    }
-    if (region != NULL && bytes != 0) {
-        ips_set(segment, &region->bytes, region->bytes + (uint64_t)bytes);
-    }
-}
-
-static int
-release_run(ips_segment *segment, const ips_run *run)
-{
-    ips_heap_shm *heap = ips_heap_of(segment);
-    uint64_t *list = list_of(segment, run->owner, run->class);
-    int status = list == NULL ? ips_heap_damaged(segment, "the owner of the run", run->chunk.offset)
-                              : ips_chunk_unlink(segment, list, &run->chunk);
-    if (status < 0) {
-        return status;
-    }
-    ips_set(segment, &heap->overhead, heap->overhead - run_overhead(run));
-    count_owned(segment, run->owner, 0, -(int64_t)run->chunk.size);
-    /* The words that make it a run may soon be somebody's bytes; its blocks
-     * have no tags that matter (see put_in_run). */
-    ips_set(segment, &ips_run_of(&run->chunk)->word, 0);
-    ips_set(segment, &ips_run_of(&run->chunk)->capacity, 0);
-    ips_set(segment, &ips_run_of(&run->chunk)->owner, 0);
-    return ips_chunk_free(segment, &run->chunk);
-}
-
 static int
 run_of_class(const ips_segment *segment, uint64_t offset, uint64_t owner, unsigned class,
              ips_run *out)
@@ -191,7 +123,7 @@ ips_heap_release_runs(ips_segment *segment)
                 continue;
             }
             status = ips_journal_reserve(&segment->journal, STORES);
-            status = status < 0 ? status : release_run(segment, &run);
+            status = status < 0 ? status : ips_run_release(segment, &run);
             if (status < 0) {
                 return status;
             }
@@ -216,47 +148,23 @@ chunk_by_force(ips_segment *segment, uint64_t size, unsigned state, ips_chunk *o
     return status;
 }
 
-/* out->chunk becomes a run with nothing given out, in its list. */
-static int
-begin_run(ips_segment *segment, uint64_t owner, unsigned class, uint64_t capacity, ips_run *out)
-{
-    ips_heap_shm *heap = ips_heap_of(segment);
-    uint64_t *list = list_of(segment, owner, class);
-    if (list == NULL) {
-        return ips_heap_damaged(segment, "no pool or arena", owner);
-    }
-    int status = ips_journal_reserve(&segment->journal, STORES);
-    if (status < 0) {
-        return status;
-    }
-    out->head = out->given = out->live = 0;
-    out->class = class;
-    out->total = ips_class_size(class);
-    out->capacity = capacity;
-    out->owner = owner;
-    run_write(segment, out);
-    ips_set(segment, &ips_run_of(&out->chunk)->capacity, capacity);
-    ips_set(segment, &ips_run_of(&out->chunk)->owner, owner);
-    ips_set(segment, &heap->overhead, heap->overhead + run_overhead(out));
-    count_owned(segment, owner, 0, (int64_t)out->chunk.size);
-    return ips_chunk_push(segment, list, &out->chunk);
-}
-
 int
 ips_heap_add_run(ips_segment *segment, uint64_t region, uint64_t size, uint64_t count)
 {
     ips_run run;
     unsigned class = class_of(size + 8);
-    uint64_t bytes = ips_align_up(IPS_RUN_BLOCKS + count * ips_class_size(class), IPS_CHUNK_UNIT);
+    run.charged = ips_quota_is_on(segment);
+    uint64_t bytes = ips_align_up(IPS_RUN_BLOCKS + count * (ips_class_size(class) + run.charged),
+                                  IPS_CHUNK_UNIT);
     int status = chunk_by_force(segment, bytes, IPS_CHUNK_RUN, &run.chunk);
-    return status < 0 ? status : begin_run(segment, region, class, count, &run);
+    return status < 0 ? status : ips_run_begin(segment, region, class, count, &run);
 }
 
 int
 ips_heap_drop_run(ips_segment *segment, uint64_t region, unsigned class)
 {
     ips_run run;
-    const uint64_t *list = list_of(segment, region, class);
+    const uint64_t *list = ips_run_list(segment, region, class);
     int status = list == NULL ? ips_heap_damaged(segment, "no pool or arena", region)
                               : run_of_class(segment, *list, region, class, &run);
     if (status == 0 && run.live != 0) {
@@ -265,7 +173,7 @@ ips_heap_drop_run(ips_segment *segment, uint64_t region, unsigned class)
     if (status == 0) {
         status = ips_journal_reserve(&segment->journal, STORES);
     }
-    return status < 0 ? status : release_run(segment, &run);
+    return status < 0 ? status : ips_run_release(segment, &run);
 }
 
 static int
@@ -278,29 +186,10 @@ new_run(ips_segment *segment, uint64_t owner, unsigned class, ips_run *out)
         size = ips_align_up(size / 2, IPS_CHUNK_UNIT);
         status = ips_chunk_alloc(segment, size, IPS_CHUNK_RUN, &out->chunk);
     }
+    out->charged = ips_quota_is_on(segment);
     return status < 0 ? status
-        : begin_run(segment, owner, class, (size - IPS_RUN_BLOCKS) / total, out);
-}
-
-/* The tag of the run's next block, and its index; NULL where the run is
- * damaged.  `run` is changed, and yet to be written. */
-static uint64_t *
-take_from_run(ips_run *run, uint64_t *index)
-{
-    if (run->head == 0) {
-        *index = run->given++;
-        run->live++;
-        return *index < run->capacity ? tag_in_run(run, *index) : NULL;
-    }
-    *index = run->head - 1;
-    uint64_t *tag = tag_in_run(run, *index);
-    uint64_t seen = ips_peek(tag);
-    run->head = ips_tag_link(seen);
-    run->live++;
-    bool sound = ips_tag_status(seen) == IPS_TAG_FREE && ips_tag_class(seen) == run->class &&
-                 ips_tag_index(seen) == *index && run->head <= run->given &&
-                 run->live <= run->given;
-    return sound ? tag : NULL;
+        : ips_run_begin(segment, owner, class, (size - IPS_RUN_BLOCKS) / (total + out->charged),
+                        out);
 }
 
 static int
@@ -308,7 +197,7 @@ alloc_small(ips_segment *segment, unsigned class, ips_offset *out)
 {
     ips_run run;
     uint64_t owner = segment->region;
-    uint64_t *list = list_of(segment, owner, class);
+    uint64_t *list = ips_run_list(segment, owner, class);
     int status = list != NULL ? ips_journal_reserve(&segment->journal, STORES)
                               : ips_heap_damaged(segment, "no pool or arena", owner);
     if (status == 0) {
@@ -319,9 +208,14 @@ alloc_small(ips_segment *segment, unsigned class, ips_offset *out)
     if (status < 0) {
         return status;
     }
+    uint8_t row = 0;
+    if (__builtin_expect(run.charged, 0) &&
+        (status = ips_quota_admit(segment, run.total, &row)) < 0) {
+        return status;
+    }
     bool fresh = run.head == 0;
     uint64_t index;
-    uint64_t *tag = take_from_run(&run, &index);
+    uint64_t *tag = ips_run_take(&run, &index);
     if (tag == NULL) {
         return ips_heap_damaged(segment, "the free blocks of the run", run.chunk.offset);
     }
@@ -331,12 +225,16 @@ alloc_small(ips_segment *segment, unsigned class, ips_offset *out)
     } else {
         ips_set(segment, tag, value);
     }
-    run_write(segment, &run);
+    ips_run_write(segment, &run);
     ips_count(segment, (int64_t)run.total, 1);
-    count_owned(segment, owner, 1, 0);
+    ips_region_credit(segment, owner, 1, 0);
+    if (__builtin_expect(run.charged, 0)) {
+        *ips_run_row(&run, index) = row; /* nobody's block yet: no entry */
+        ips_quota_count(segment, row, (int64_t)run.total);
+    }
     *out = (uint64_t)((uint8_t *)(tag + 1) - segment->base);
     ips_made_note(segment, *out);
-    return is_full(&run) ? ips_chunk_unlink(segment, list, &run.chunk) : IPS_OK;
+    return ips_run_is_full(&run) ? ips_chunk_unlink(segment, list, &run.chunk) : IPS_OK;
 }
 
 static int
@@ -344,6 +242,13 @@ alloc_big(ips_segment *segment, uint64_t size, ips_offset *out)
 {
     ips_chunk chunk;
     uint64_t total = ips_align_up(size + IPS_BIG_PAYLOAD, IPS_CHUNK_UNIT);
+    uint8_t row = 0;
+    if (ips_quota_is_on(segment)) {
+        int admitted = ips_quota_admit(segment, total, &row);
+        if (admitted < 0) {
+            return admitted;
+        }
+    }
     int status = chunk_by_force(segment, total, IPS_CHUNK_BIG, &chunk);
     if (status == 0) {
         status = ips_journal_reserve(&segment->journal, STORES);
@@ -352,9 +257,10 @@ alloc_big(ips_segment *segment, uint64_t size, ips_offset *out)
         return status;
     }
     ips_set(segment, &chunk.shm->previous, ips_tag_make(IPS_TAG_ALLOCATED, IPS_CLASS_BIG, 0, 0));
-    if (segment->region != 0) {
-        ips_set(segment, &chunk.shm->next, segment->region);
-        count_owned(segment, segment->region, 1, (int64_t)total);
+    if (segment->region != 0 || row != 0) {
+        ips_set(segment, &chunk.shm->next, ips_big_owner(segment->region, row));
+        ips_region_credit(segment, segment->region, 1, (int64_t)total);
+        ips_quota_count(segment, row, (int64_t)total);
     }
     ips_count(segment, (int64_t)total, 1);
     *out = chunk.offset + IPS_BIG_PAYLOAD;
@@ -367,13 +273,16 @@ static int
 alloc_slot(ips_segment *segment, const ips_region_shm *pool, size_t size, ips_offset *out)
 {
     if (size > pool->slot || pool->slot > IPS_REGION_SLOT_MOST) {
-        return ips_fail(IPS_ESEGFULL, "a pool of %llu-byte objects cannot hold %llu bytes",
-                        (unsigned long long)pool->slot, (unsigned long long)size);
+        return ips_fail(IPS_EPOOLFULL, "its blocks of %llu bytes cannot hold %llu; what grows "
+                        "needs an arena", (unsigned long long)pool->slot,
+                        (unsigned long long)size);
     }
     unsigned class = class_of(pool->slot + 8);
     if (ips_peek(&pool->runs[class]) == 0) {
-        return ips_fail(IPS_ESEGFULL, "the pool is full: all its %llu objects are in use",
-                        (unsigned long long)pool->slots);
+        return ips_fail(IPS_EPOOLFULL, "all %llu blocks of the pool of %llu bytes each in '%s' "
+                        "are in use; destroy objects that it holds, or make a larger one",
+                        (unsigned long long)pool->slots, (unsigned long long)pool->slot,
+                        ips_segment_title(segment));
     }
     return alloc_small(segment, class, out);
 }
@@ -407,54 +316,41 @@ ips_tx_alloc(ips_segment *segment, size_t size, ips_offset *out)
 
 /* --- freeing */
 
-/* A run's block becomes free.  An empty run is as new: none was given out, so
- * no tag in it means anything, and it may become other memory and, undone, a
- * run again. */
-static void
-put_in_run(ips_segment *segment, const ips_block *block, ips_run *run)
-{
-    uint64_t index = ips_tag_index(block->seen);
-    run->live--;
-    if (run->live == 0) {
-        run->head = run->given = 0;
-    } else if (index + 1 == run->given) {
-        run->given = index;
-    } else {
-        ips_set(segment, block->tag, ips_tag_make(IPS_TAG_FREE, run->class, index, run->head));
-        run->head = index + 1;
-    }
-    run_write(segment, run);
-}
-
 static int
 give_back_small(ips_segment *segment, ips_block *block)
 {
     ips_run *run = &block->run;
-    bool was_full = is_full(run);
+    bool was_full = ips_run_is_full(run);
     if (run->live == 0) {
         return ips_heap_damaged(segment, "the count of the run", run->chunk.offset);
     }
-    uint64_t *list = list_of(segment, run->owner, run->class);
+    uint64_t *list = ips_run_list(segment, run->owner, run->class);
     if (list == NULL) {
         return ips_heap_damaged(segment, "the owner of the run", run->chunk.offset);
     }
-    put_in_run(segment, block, run);
+    if (__builtin_expect(run->charged, 0)) {
+        ips_quota_count(segment, *ips_run_row(run, ips_tag_index(block->seen)),
+                        -(int64_t)block->total);
+    }
+    ips_run_put(segment, block, run);
     ips_count(segment, -(int64_t)block->total, -1);
-    count_owned(segment, run->owner, -1, 0);
+    ips_region_credit(segment, run->owner, -1, 0);
     if (was_full) {
         return ips_chunk_push(segment, list, &run->chunk);
     }
     const ips_region_shm *owner = run->owner == 0 ? NULL : ips_region_at(segment, run->owner);
     bool kept = owner != NULL && owner->slots != 0; /* a pool's */
     bool alone = kept || (run->chunk.shm->next == 0 && run->chunk.shm->previous == 0);
-    return run->live == 0 && !alone ? release_run(segment, run) : IPS_OK;
+    return run->live == 0 && !alone ? ips_run_release(segment, run) : IPS_OK;
 }
 
 static int
 give_back_big(ips_segment *segment, const ips_block *block)
 {
     ips_count(segment, -(int64_t)block->total, -1);
-    count_owned(segment, ips_block_owner(block), -1, -(int64_t)block->total);
+    ips_region_credit(segment, ips_block_owner(block), -1, -(int64_t)block->total);
+    ips_quota_count(segment, ips_big_row(ips_peek(&block->run.chunk.shm->next)),
+                    -(int64_t)block->total);
     return ips_chunk_free(segment, &block->run.chunk);
 }
 

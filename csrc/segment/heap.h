@@ -16,10 +16,12 @@
  *   0   chunk head 32
  *   32  word        8  index + 1 of the first free block (bits 0-15), number
  *                      of blocks ever given out (16-31), of blocks allocated
- *                      (32-47), class (48-55)
+ *                      (32-47), class (48-55), whether it has charges (56)
  *   40  capacity    8  blocks that fit
  *   48  owner       8  the region it is of (segment/region.h); 0: the heap
  *   56  blocks         each its tag and, 16-aligned, its payload
+ *   ... charges        where the word says so: for each block a byte, the row of
+ *                      whoever allocated it (segment/quota.h)
  *
  * Blocks beyond "ever given out" have no tag yet.  A run stands in its class's
  * list while it has room; an empty one goes back to the chunks unless it is
@@ -110,6 +112,7 @@ typedef struct {
     uint64_t total; /* bytes of each block */
     uint64_t owner;
     unsigned class;
+    bool charged; /* it says whose each block is */
 } ips_run;
 
 static inline bool
@@ -123,13 +126,41 @@ ips_run_at(const ips_segment *segment, uint64_t offset, ips_run *out)
     out->head = word & 0xffff;
     out->given = word >> 16 & 0xffff;
     out->live = word >> 32 & 0xffff;
-    out->class = (unsigned)(word >> 48);
+    out->class = (unsigned)(word >> 48 & 0xff);
+    out->charged = (word >> 56 & 1) != 0;
     out->capacity = ips_peek(&run->capacity);
     out->owner = ips_peek(&run->owner);
     out->total = ips_class_size(out->class);
-    return out->total != 0 && out->capacity < 0xffff &&
-           out->capacity * out->total <= out->chunk.size - IPS_RUN_BLOCKS &&
+    return out->total != 0 && out->capacity < 0xffff && word >> 57 == 0 &&
+           out->capacity * (out->total + out->charged) <= out->chunk.size - IPS_RUN_BLOCKS &&
            out->given <= out->capacity && out->live <= out->given && out->head <= out->given;
+}
+
+/* Whose the block is: a row, where the run is charged. */
+static inline uint8_t *
+ips_run_row(const ips_run *run, uint64_t index)
+{
+    return (uint8_t *)run->chunk.shm + IPS_RUN_BLOCKS + run->capacity * run->total + index;
+}
+
+/* The same of a large chunk, in the word `next` of its head: the region in the
+ * low 48 bits, the row above them. */
+static inline uint64_t
+ips_big_owner(uint64_t region, uint8_t row)
+{
+    return region | (uint64_t)row << 48;
+}
+
+static inline uint64_t
+ips_big_region(uint64_t word)
+{
+    return word & ((UINT64_C(1) << 48) - 1);
+}
+
+static inline uint8_t
+ips_big_row(uint64_t word)
+{
+    return (uint8_t)(word >> 48);
 }
 
 /* The allocated (or pending) block with payload at `offset`, checked. */
@@ -147,7 +178,8 @@ ips_block_owner(const ips_block *block)
 {
     unsigned class = ips_tag_class(block->seen);
     return class == IPS_CLASS_STABLE ? 0
-        : class == IPS_CLASS_BIG ? ips_peek(&block->run.chunk.shm->next) : block->run.owner;
+        : class == IPS_CLASS_BIG ? ips_big_region(ips_peek(&block->run.chunk.shm->next))
+                                 : block->run.owner;
 }
 
 /* segment/region.h has the byte map. */

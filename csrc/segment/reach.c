@@ -18,6 +18,16 @@ complain(ips_reach *reach, const char *line)
     }
 }
 
+/* A single block that the segment keeps. */
+static void
+mark_anchor(ips_reach *reach, enum ips_anchor anchor, const char *owner)
+{
+    ips_offset block = ips_anchor_load(reach->segment, anchor);
+    if (block != 0) {
+        (void)ips_reach_block(reach, block, owner, 0);
+    }
+}
+
 int
 ips_reach_begin(ips_segment *segment, void (*report)(const char *line, void *context),
                 void *context, ips_reach *out)
@@ -29,10 +39,8 @@ ips_reach_begin(ips_segment *segment, void (*report)(const char *line, void *con
     }
     ips_catalogue_reach(segment, out);
     ips_region_reach(segment, out);
-    ips_offset path = ips_anchor_load(segment, IPS_ANCHOR_PATH);
-    if (path != 0) {
-        (void)ips_reach_block(out, path, "the segment's path", 0);
-    }
+    mark_anchor(out, IPS_ANCHOR_PATH, "the segment's path");
+    mark_anchor(out, IPS_ANCHOR_QUOTAS, "the segment's quotas");
     return IPS_OK;
 }
 

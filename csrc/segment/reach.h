@@ -24,7 +24,7 @@ typedef struct {
     uint8_t *seen; /* a bit for every 16 bytes of the heap */
 } ips_reach;
 
-/* Marks what this room keeps: names, pools and arenas, the path of a file.
+/* Marks what this room keeps: names, pools and arenas, quotas, the path of a file.
  * IPS_ENOMEM; ips_reach_end frees it. */
 IPS_MUST_CHECK int ips_reach_begin(ips_segment *segment,
     void (*report)(const char *line, void *context), void *context, ips_reach *out);

@@ -6,6 +6,7 @@
 
 #include "os/disk.h"
 #include "segment/chunk.h"
+#include "segment/quota.h"
 #include "segment/stable.h"
 
 typedef struct {
@@ -101,6 +102,7 @@ fill(ips_segment *segment, void *context)
         status = damaged(of->image, "its size makes no sense");
     }
     status = status < 0 ? status : revive_all(segment, of);
+    ips_quota_orphan(segment);
     return status < 0 ? status : settle(segment, of);
 }
 

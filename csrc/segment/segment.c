@@ -10,6 +10,7 @@
 #include "segment/extent.h"
 #include "os/file.h"
 #include "segment/heap.h"
+#include "segment/quota.h"
 #include "segment/region.h"
 #include "segment/stable.h"
 
@@ -76,8 +77,8 @@ ips_segment_layout(void)
         sizeof(ips_order_shm), sizeof(ips_chunk_shm), sizeof(ips_stable_shm),
         offsetof(ips_segment_shm, heap), offsetof(ips_heap_shm, stable),
         IPS_JOURNAL_AT, IPS_RUN_BLOCKS, IPS_BIG_PAYLOAD, IPS_STABLE_BODY,
-        sizeof(ips_region_shm),
         2, /* of what data/ makes of its blocks, where no size tells */
+        sizeof(ips_region_shm), sizeof(ips_quota_shm),
     };
     return (uint32_t)ips_hash(numbers, sizeof numbers);
 }
@@ -387,6 +388,7 @@ ips_segment_stats_of(ips_segment *segment, ips_segment_stats *out)
         .huge_pages = atomic_load_explicit(&segment->huge, memory_order_relaxed),
     };
     ips_region_count(segment, &out->pools, &out->arenas);
+    ips_quota_of_mine(segment, &out->quota, &out->charged);
     int status = ips_object_memory(segment->object, &out->memory);
     return status < 0 ? status : ips_object_users(segment->object, &out->members);
 }

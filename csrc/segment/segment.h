@@ -80,7 +80,7 @@ IPS_MUST_CHECK int ips_tx_write(ips_segment *segment, ips_offset offset, const v
 IPS_MUST_CHECK int ips_tx_reserve(ips_segment *segment, uint64_t words, uint64_t stores);
 
 /* Memory, 16-aligned, contents undefined; until commit only this transaction
- * knows it, so it may be filled with plain stores.  IPS_ESEGFULL. */
+ * knows it, so it may be filled with plain stores.  IPS_ESEGFULL, IPS_EQUOTA. */
 IPS_MUST_CHECK int ips_tx_alloc(ips_segment *segment, size_t size, ips_offset *out);
 /* Takes effect at commit; never handed out again in the same transaction. */
 IPS_MUST_CHECK int ips_tx_free(ips_segment *segment, ips_offset offset);
@@ -156,6 +156,7 @@ enum ips_anchor {
     IPS_ANCHOR_ARRAYS = 1,  /* data/inset.h */
     IPS_ANCHOR_REGIONS = 2, /* segment/region.h */
     IPS_ANCHOR_NESTED = 3,  /* data/nest.h */
+    IPS_ANCHOR_QUOTAS = 4,  /* segment/quota.h */
     IPS_ANCHOR_PATH = 7,    /* segment/mapped.h */
 };
 /* relaxed: what it leads to is guarded by the lock, or by a version. */
@@ -215,6 +216,7 @@ typedef struct {
     uint64_t memory;       /* bytes the file takes now */
     uint64_t pools, arenas;
     uint64_t huge_pages;   /* 1: this process asked for them and can have them */
+    uint64_t quota, charged; /* bytes this process may have and has; 0: no limit */
 } ips_segment_stats;
 IPS_MUST_CHECK int ips_segment_open(ips_space *space, const char *name, ips_open_mode mode,
     uint64_t size, uint64_t max_size, bool cleanup_last, ips_segment **out, bool *created);
