@@ -81,7 +81,12 @@ check_run(walk *at, const ips_chunk *chunk)
         const uint64_t *tag = (const uint64_t *)(blocks + i * run.total);
         bool owned = count_tag(at, *tag, run.class, i, chunk->offset);
         live += owned;
-        at->charged[owned && run.charged ? *ips_run_row(&run, i) : 0] += run.total;
+        const uint8_t *row = owned && ips_run_is_charged(&run) ? ips_run_row(&run, i) : NULL;
+        at->charged[row == NULL ? 0 : *row] += run.total;
+    }
+    if (run.mark > (IPS_RUN_CHARGED | run.class) ||
+        (ips_run_is_charged(&run) && ips_run_row(&run, run.capacity - 1) == NULL)) {
+        complain(at, "a run has no room to say whose its blocks are", chunk->offset);
     }
     uint64_t listed = 0;
     uint64_t head = run.head;

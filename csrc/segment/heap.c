@@ -153,9 +153,8 @@ ips_heap_add_run(ips_segment *segment, uint64_t region, uint64_t size, uint64_t 
 {
     ips_run run;
     unsigned class = class_of(size + 8);
-    run.charged = ips_quota_is_on(segment);
-    uint64_t bytes = ips_align_up(IPS_RUN_BLOCKS + count * (ips_class_size(class) + run.charged),
-                                  IPS_CHUNK_UNIT);
+    uint64_t total = ips_class_size(class) + ips_quota_is_on(segment);
+    uint64_t bytes = ips_align_up(IPS_RUN_BLOCKS + count * total, IPS_CHUNK_UNIT);
     int status = chunk_by_force(segment, bytes, IPS_CHUNK_RUN, &run.chunk);
     return status < 0 ? status : ips_run_begin(segment, region, class, count, &run);
 }
@@ -186,10 +185,20 @@ new_run(ips_segment *segment, uint64_t owner, unsigned class, ips_run *out)
         size = ips_align_up(size / 2, IPS_CHUNK_UNIT);
         status = ips_chunk_alloc(segment, size, IPS_CHUNK_RUN, &out->chunk);
     }
-    out->charged = ips_quota_is_on(segment);
+    total += ips_quota_is_on(segment); /* a charge for each block */
     return status < 0 ? status
-        : ips_run_begin(segment, owner, class, (size - IPS_RUN_BLOCKS) / (total + out->charged),
-                        out);
+        : ips_run_begin(segment, owner, class, (size - IPS_RUN_BLOCKS) / total, out);
+}
+
+/* Nobody's block yet: its row needs no entry. */
+static void
+charge(ips_segment *segment, const ips_run *run, uint64_t index, uint8_t row)
+{
+    uint8_t *at = ips_run_row(run, index);
+    if (at != NULL) {
+        *at = row;
+        ips_quota_count(segment, row, (int64_t)run->total);
+    }
 }
 
 static int
@@ -209,8 +218,7 @@ alloc_small(ips_segment *segment, unsigned class, ips_offset *out)
         return status;
     }
     uint8_t row = 0;
-    if (__builtin_expect(run.charged, 0) &&
-        (status = ips_quota_admit(segment, run.total, &row)) < 0) {
+    if (ips_run_is_charged(&run) && (status = ips_quota_admit(segment, run.total, &row)) < 0) {
         return status;
     }
     bool fresh = run.head == 0;
@@ -228,9 +236,8 @@ alloc_small(ips_segment *segment, unsigned class, ips_offset *out)
     ips_run_write(segment, &run);
     ips_count(segment, (int64_t)run.total, 1);
     ips_region_credit(segment, owner, 1, 0);
-    if (__builtin_expect(run.charged, 0)) {
-        *ips_run_row(&run, index) = row; /* nobody's block yet: no entry */
-        ips_quota_count(segment, row, (int64_t)run.total);
+    if (ips_run_is_charged(&run)) {
+        charge(segment, &run, index, row);
     }
     *out = (uint64_t)((uint8_t *)(tag + 1) - segment->base);
     ips_made_note(segment, *out);
@@ -328,9 +335,9 @@ give_back_small(ips_segment *segment, ips_block *block)
     if (list == NULL) {
         return ips_heap_damaged(segment, "the owner of the run", run->chunk.offset);
     }
-    if (__builtin_expect(run->charged, 0)) {
-        ips_quota_count(segment, *ips_run_row(run, ips_tag_index(block->seen)),
-                        -(int64_t)block->total);
+    if (ips_run_is_charged(run)) {
+        const uint8_t *row = ips_run_row(run, ips_tag_index(block->seen));
+        ips_quota_count(segment, row == NULL ? 0 : *row, -(int64_t)block->total);
     }
     ips_run_put(segment, block, run);
     ips_count(segment, -(int64_t)block->total, -1);

@@ -112,8 +112,10 @@ typedef struct {
     uint64_t total; /* bytes of each block */
     uint64_t owner;
     unsigned class;
-    bool charged; /* it says whose each block is */
+    unsigned mark; /* class, and whether it has charges */
 } ips_run;
+
+#define IPS_RUN_CHARGED 0x100u /* of the mark */
 
 static inline bool
 ips_run_at(const ips_segment *segment, uint64_t offset, ips_run *out)
@@ -126,21 +128,28 @@ ips_run_at(const ips_segment *segment, uint64_t offset, ips_run *out)
     out->head = word & 0xffff;
     out->given = word >> 16 & 0xffff;
     out->live = word >> 32 & 0xffff;
-    out->class = (unsigned)(word >> 48 & 0xff);
-    out->charged = (word >> 56 & 1) != 0;
+    out->mark = (unsigned)(word >> 48);
+    out->class = out->mark & 0xff;
     out->capacity = ips_peek(&run->capacity);
     out->owner = ips_peek(&run->owner);
     out->total = ips_class_size(out->class);
-    return out->total != 0 && out->capacity < 0xffff && word >> 57 == 0 &&
-           out->capacity * (out->total + out->charged) <= out->chunk.size - IPS_RUN_BLOCKS &&
+    return out->total != 0 && out->capacity < 0xffff &&
+           out->capacity * out->total <= out->chunk.size - IPS_RUN_BLOCKS &&
            out->given <= out->capacity && out->live <= out->given && out->head <= out->given;
 }
 
-/* Whose the block is: a row, where the run is charged. */
+static inline bool
+ips_run_is_charged(const ips_run *run)
+{
+    return __builtin_expect(run->mark >= IPS_RUN_CHARGED, 0);
+}
+
+/* Where a charged run says whose the block is; NULL: there is no room for it. */
 static inline uint8_t *
 ips_run_row(const ips_run *run, uint64_t index)
 {
-    return (uint8_t *)run->chunk.shm + IPS_RUN_BLOCKS + run->capacity * run->total + index;
+    uint64_t at = IPS_RUN_BLOCKS + run->capacity * run->total + index;
+    return at < run->chunk.size ? (uint8_t *)run->chunk.shm + at : NULL;
 }
 
 /* The same of a large chunk, in the word `next` of its head: the region in the

@@ -57,19 +57,20 @@ write_row(ips_segment *segment, ips_quota_row_shm *row, uint64_t owner)
     return status;
 }
 
-/* The rows of the dead are GONE. */
-static int
-bury(ips_segment *segment, ips_quota_shm *table)
+/* The rows of the dead are GONE: a plain store, because it is true whatever
+ * becomes of this transaction, and forget_the_gone relies on that. */
+static void
+bury(const ips_segment *segment, ips_quota_shm *table)
 {
-    int status = IPS_OK;
-    for (unsigned i = 0; i < IPS_QUOTA_ROWS && status == 0; i++) {
+    for (unsigned i = 0; i < IPS_QUOTA_ROWS; i++) {
         uint64_t owner = ips_peek(&table->rows[i].owner);
         if (owner != IPS_NOBODY && owner != IPS_QUOTA_GONE &&
             !ips_member_lives(segment->object->space, owner, false)) {
-            status = write_row(segment, &table->rows[i], IPS_QUOTA_GONE);
+            table->rows[i].owner = IPS_QUOTA_GONE;
         }
     }
-    return status;
+    /* Before the first block of such a row loses it. */
+    atomic_signal_fence(memory_order_seq_cst);
 }
 
 /* --- rows used again ------------------------------------------------------ */
@@ -94,12 +95,14 @@ disown(const ips_segment *segment, const ips_quota_shm *table, const ips_chunk *
         return;
     }
     if (chunk->state != IPS_CHUNK_RUN || !ips_run_at(segment, chunk->offset, &run) ||
-        !run.charged) {
+        !ips_run_is_charged(&run)) {
         return;
     }
     for (uint64_t i = 0; i < run.given; i++) {
         uint8_t *row = ips_run_row(&run, i);
-        *row = is_gone(table, *row) ? 0 : *row;
+        if (row != NULL && is_gone(table, *row)) {
+            *row = 0;
+        }
     }
 }
 
@@ -135,8 +138,8 @@ take_row(ips_segment *segment, ips_quota_shm *table, ips_owner member, unsigned 
     }
     unsigned free_row = find(table, IPS_NOBODY);
     if (free_row == 0) {
-        int status = bury(segment, table);
-        status = status < 0 ? status : forget_the_gone(segment, table);
+        bury(segment, table);
+        int status = forget_the_gone(segment, table);
         if (status < 0) {
             return status;
         }
@@ -239,8 +242,8 @@ ips_quota_list(ips_segment *segment, ips_quota out[IPS_QUOTA_ROWS], unsigned *co
     if (status < 0 || table == NULL) {
         return status == 0 && ips_quota_is_on(segment) ? damaged(segment) : status;
     }
-    status = bury(segment, table);
-    for (unsigned i = 0; i < IPS_QUOTA_ROWS && status == 0; i++) {
+    bury(segment, table);
+    for (unsigned i = 0; i < IPS_QUOTA_ROWS; i++) {
         const ips_quota_row_shm *row = &table->rows[i];
         if (row->owner != IPS_NOBODY && row->owner != IPS_QUOTA_GONE) {
             out[(*count)++] = (ips_quota){row->owner, limit_of(table, row), row->bytes};

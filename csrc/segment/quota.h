@@ -19,13 +19,13 @@
  *          8   limit  8  bytes; 0: the table's
  *          16  bytes  8  of its blocks, their tags included
  *
- * Who writes: the holder of the segment's lock, through the journal.  A block's
- * row is stored plainly before the block is anybody's, and stays where it is as
- * long as the block is allocated or pending.  A survivor undoes the journal and
- * finds each sum as it was.
+ * Who writes: the holder of the segment's lock, through the journal, GONE alone
+ * plainly.  A block's row is stored plainly before the block is anybody's, and
+ * stays where it is as long as the block is allocated or pending.  A survivor
+ * undoes the journal and finds each sum as it was.
  *
  * A dead member's row becomes GONE when somebody needs a row, or asks; that is
- * all that hands its bytes to the segment.  Where no row is free, all blocks of
+ * all that hands its bytes to the segment, and no rollback takes it back.  Where no row is free, all blocks of
  * rows that are GONE get row 0, with plain stores that mean nothing new and
  * may be done again, and then these rows are free. */
 #ifndef IPS_SEGMENT_QUOTA_H

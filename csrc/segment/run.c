@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "segment/run.h"
 
+#include "segment/quota.h"
+
 #define STORES 16 /* more than any one operation makes, chunks aside */
 
 static uint64_t
@@ -24,6 +26,7 @@ ips_run_begin(ips_segment *segment, uint64_t owner, unsigned class, uint64_t cap
     }
     run->head = run->given = run->live = 0;
     run->class = class;
+    run->mark = class | (ips_quota_is_on(segment) ? IPS_RUN_CHARGED : 0u);
     run->total = ips_class_size(class);
     run->capacity = capacity;
     run->owner = owner;
@@ -33,43 +36,6 @@ ips_run_begin(ips_segment *segment, uint64_t owner, unsigned class, uint64_t cap
     ips_set(segment, &heap->overhead, heap->overhead + overhead_of(run));
     ips_region_credit(segment, owner, 0, (int64_t)run->chunk.size);
     return ips_chunk_push(segment, list, &run->chunk);
-}
-
-uint64_t *
-ips_run_take(ips_run *run, uint64_t *index)
-{
-    if (run->head == 0) {
-        *index = run->given++;
-        run->live++;
-        return *index < run->capacity ? ips_run_tag(run, *index) : NULL;
-    }
-    *index = run->head - 1;
-    uint64_t *tag = ips_run_tag(run, *index);
-    uint64_t seen = ips_peek(tag);
-    run->head = ips_tag_link(seen);
-    run->live++;
-    bool sound = ips_tag_status(seen) == IPS_TAG_FREE && ips_tag_class(seen) == run->class &&
-                 ips_tag_index(seen) == *index && run->head <= run->given &&
-                 run->live <= run->given;
-    return sound ? tag : NULL;
-}
-
-/* An empty run is as new: none was given out, so no tag in it means anything,
- * and it may become other memory and, undone, a run again. */
-void
-ips_run_put(ips_segment *segment, const ips_block *block, ips_run *run)
-{
-    uint64_t index = ips_tag_index(block->seen);
-    run->live--;
-    if (run->live == 0) {
-        run->head = run->given = 0;
-    } else if (index + 1 == run->given) {
-        run->given = index;
-    } else {
-        ips_set(segment, block->tag, ips_tag_make(IPS_TAG_FREE, run->class, index, run->head));
-        run->head = index + 1;
-    }
-    ips_run_write(segment, run);
 }
 
 int

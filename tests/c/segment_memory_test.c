@@ -2,6 +2,7 @@
 /* What a segment does with its memory beyond giving it out and taking it back. */
 #include <sys/wait.h>
 
+#include "segment/quota.h"
 #include "segment_scene.h"
 
 /* A full segment's empty runs become other memory: undone, they are runs
@@ -212,10 +213,77 @@ test_no_trim_while_others_may_read(void)
     puts("ok nothing is trimmed while another member has it open");
 }
 
+/* A member that allocates, in small blocks and a large one, and dies. */
+static void
+let_one_die(ips_segment *segment, ips_offset blocks[4])
+{
+    int report[2], status;
+    CHECK(pipe(report) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        begin(segment);
+        for (int i = 0; i < 4; i++) {
+            CHECK(ips_tx_alloc(segment, i == 3 ? 9000 : 100, &blocks[i]) == 0);
+        }
+        commit(segment);
+        CHECK(write(report[1], blocks, 4 * sizeof *blocks) == (ssize_t)(4 * sizeof *blocks));
+        _exit(0);
+    }
+    CHECK(read(report[0], blocks, 4 * sizeof *blocks) == (ssize_t)(4 * sizeof *blocks));
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(close(report[0]) == 0 && close(report[1]) == 0);
+}
+
+/* The rows of the dead serve again once no block names them any more, though
+ * the transaction that finds it out is undone. */
+static void
+test_rows_of_the_dead_serve_again(void)
+{
+    static ips_quota rows[IPS_QUOTA_ROWS];
+    ips_segment *segment = open_segment(NULL, 1 * MIB, 1 * MIB);
+    ips_offset theirs[4], mine;
+    unsigned count;
+    begin(segment);
+    CHECK(ips_quota_set(segment, IPS_NOBODY, 64 * KIB) == 0);
+    commit(segment);
+    let_one_die(segment, theirs);
+    check_sound(segment);
+    for (int undone = 1; undone >= 0; undone--) {
+        begin(segment);
+        for (unsigned i = 1; i <= 2 * IPS_QUOTA_ROWS; i++) { /* of members long gone */
+            CHECK(ips_quota_set(segment, ips_owner_make(IPS_MAX_SLOTS - 1, i), 5 * KIB) == 0);
+        }
+        check_sound(segment);
+        CHECK(ips_tx_alloc(segment, 5000, &mine) == 0);
+        if (undone) {
+            ips_tx_abort(segment);
+        } else {
+            commit(segment);
+        }
+        check_sound(segment);
+    }
+    begin(segment);
+    for (int i = 0; i < 4; i++) {
+        CHECK(ips_tx_free(segment, theirs[i]) == 0);
+    }
+    commit(segment);
+    check_sound(segment);
+    begin(segment);
+    CHECK(ips_quota_list(segment, rows, &count) == 0 && count == 1);
+    CHECK(rows[0].owner == ips_space_self(space) && rows[0].limit == 64 * KIB);
+    CHECK(rows[0].bytes >= 5000 && rows[0].bytes == stats_of(segment).charged);
+    CHECK(ips_tx_alloc(segment, 60 * KIB, &mine) == IPS_EQUOTA);
+    ips_tx_abort(segment);
+    check_sound(segment);
+    ips_segment_close(segment);
+    puts("ok the rows of dead members serve again");
+}
+
 int
 main(void)
 {
     join_test_space();
+    test_rows_of_the_dead_serve_again();
     test_runs_come_back_after_a_rollback();
     test_own_blocks_are_used_again();
     test_savepoints_keep_what_they_may_bring_back();

@@ -484,6 +484,41 @@ class Grow(Content):
         self.map["big"] = b"g" * 400_000
 
 
+class Quota(Content):
+    """Blocks that say whose they are: check() adds them up."""
+
+    name = "segment.change under a quota"
+    after = ({"apples": 4, "plums": "y" * 5000, "figs": 7}, [2, 3, "z" * 300])
+
+    def create(self):
+        super().create()
+        self.segment.set_quota("64 KiB")
+        self.used = self.segment.stats().used
+
+    def change(self):
+        with self.segment.transaction():
+            self.map.update({"apples": 4, "plums": "y" * 5000, "figs": 7})
+            del self.map["pears"]
+            self.deque.popleft()
+            self.deque.append("z" * 300)
+
+
+class QuotaSet(Content):
+    """The first quota of a segment."""
+
+    name = "segment.set_quota"
+
+    def change(self):
+        self.segment.set_quota("64 KiB")
+
+    def verify(self, first, finished):
+        limit = self.segment.stats().quota
+        assert limit in (0, 65536) and (limit or not (first and finished))
+        del self.used  # the table of quotas is more
+        super().verify(first, finished=False)
+        return "after" if limit else "before"
+
+
 class _Array(_Named):
     """An array that stands in the segment: there whole, or not at all; no memory leaks."""
 
