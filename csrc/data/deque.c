@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "data/nest.h"
 #include "data/shape.h"
+#include "segment/quota.h"
 
 /* relaxed: a reader validates the deque's version, a writer holds the
  * segment's lock. */
@@ -477,7 +478,9 @@ ips_deque_clear(const ips_deque *deque)
         status = ips_tx_free(deque->segment, ring.offset);
     }
     if (status == 0) {
+        bool eased = ips_quota_ease(deque->segment, true);
         status = ips_ring_create(deque->segment, IPS_RING_LEAST, &now.ring);
+        (void)ips_quota_ease(deque->segment, eased);
     }
     ips_fresh_ready();
     now.head = now.length = 0;

@@ -5,6 +5,7 @@
 #include "data/nest.h"
 #include "data/place.h"
 #include "data/table.h"
+#include "segment/quota.h"
 
 /* relaxed: the caller holds the segment's lock. */
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
@@ -121,7 +122,9 @@ ips_map_clear(const ips_map *map)
         status = bury(map, &now);
     }
     if (status == 0) {
+        bool eased = ips_quota_ease(map->segment, true);
         status = ips_table_create(map->segment, IPS_TABLE_LEAST, &now.table);
+        (void)ips_quota_ease(map->segment, eased);
     }
     if (status == 0) {
         ips_fresh_ready();

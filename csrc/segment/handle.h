@@ -71,6 +71,7 @@ struct ips_segment {
     uint64_t mark;
     uint64_t region;       /* what is allocated comes from there; 0: from the heap */
     unsigned quota_row;    /* of this member, as seen last; 0: not yet */
+    bool quota_eased;      /* it does not limit for the moment */
     uint64_t size;         /* heap.size, checked */
     ips_sums sums;
     uint64_t *fresh;       /* cells allocated by this transaction */

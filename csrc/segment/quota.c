@@ -171,7 +171,7 @@ ips_quota_admit(ips_segment *segment, uint64_t bytes, uint8_t *row)
     }
     const ips_quota_row_shm *at = &table->rows[mine - 1];
     uint64_t limit = limit_of(table, at), has = ips_peek(&at->bytes);
-    if (has > limit || bytes > limit - has) {
+    if (!segment->quota_eased && (has > limit || bytes > limit - has)) {
         return ips_fail(IPS_EQUOTA, "this process may have %llu bytes of '%s', has %llu and wants "
                         "%llu more: free some of them, or raise it with set_quota()",
                         (unsigned long long)limit, ips_segment_title(segment),
@@ -179,6 +179,14 @@ ips_quota_admit(ips_segment *segment, uint64_t bytes, uint8_t *row)
     }
     *row = (uint8_t)mine;
     return IPS_OK;
+}
+
+bool
+ips_quota_ease(ips_segment *segment, bool eased)
+{
+    bool before = segment->quota_eased;
+    segment->quota_eased = eased;
+    return before;
 }
 
 void

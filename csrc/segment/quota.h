@@ -31,6 +31,7 @@
 #ifndef IPS_SEGMENT_QUOTA_H
 #define IPS_SEGMENT_QUOTA_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/owner.h"
@@ -71,6 +72,10 @@ typedef struct {
 /* The living members that have a row; *count of them, 0 without quotas. */
 IPS_MUST_CHECK int ips_quota_list(ips_segment *segment, ips_quota out[IPS_QUOTA_ROWS],
     unsigned *count);
+
+/* What takes a little to give much back goes beyond the quota where it must,
+ * while it is eased; what it was before. */
+bool ips_quota_ease(ips_segment *segment, bool eased);
 
 /* For the heap: may this member have `bytes` more?  *row is what its block says
  * from then on.  IPS_EQUOTA, IPS_EMEMBERS. */

@@ -105,6 +105,19 @@ def test_clear_makes_room_for_oneself(segment):
     assert things["large"] == b"x" * 800_000
 
 
+@pytest.mark.parametrize("kind", [SharedMap, SharedDeque])
+def test_beyond_the_quota_one_can_always_clear_and_destroy(kind, segment):
+    segment.set_quota("1 MiB")
+    things = segment.construct(kind, "x", [(n, "v" * 500) for n in range(500)])
+    segment.construct(kind, "y", [(n, "v" * 500) for n in range(500)])
+    segment.set_quota(100)
+    with pytest.raises(QuotaExceeded):
+        segment.construct(kind, "z")
+    things.clear()
+    assert segment.destroy("x") and segment.destroy("y")
+    assert segment.stats().used < 20_000
+
+
 @pytest.mark.parametrize("make", [
     lambda s: s.construct(SharedString, "x", "text" * 500),
     lambda s: s.construct(SharedArray, "x", shape=(1000,), dtype="f8"),

@@ -514,7 +514,7 @@ class QuotaSet(Content):
     def verify(self, first, finished):
         limit = self.segment.stats().quota
         assert limit in (0, 65536) and (limit or not (first and finished))
-        del self.used  # the table of quotas is more
+        self.__dict__.pop("used", None)  # the table of quotas is more
         super().verify(first, finished=False)
         return "after" if limit else "before"
 
