@@ -128,6 +128,12 @@ ips_disk_write(int fd, const void *from, size_t size, uint64_t offset)
     return IPS_OK;
 }
 
+void
+ips_disk_expect(int fd, uint64_t offset, uint64_t size)
+{
+    (void)posix_fadvise(fd, (off_t)offset, (off_t)size, POSIX_FADV_WILLNEED);
+}
+
 int
 ips_disk_sync(int fd)
 {
@@ -161,6 +167,15 @@ ips_boot_name(char out[40])
     if (fd >= 0) {
         (void)close(fd);
     }
+}
+
+void
+ips_memory_prepare(void *base, uint64_t size)
+{
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; libc's headers may be older */
+#endif
+    (void)madvise(base, size, MADV_POPULATE_WRITE);
 }
 
 int

@@ -20,6 +20,8 @@ IPS_MUST_CHECK int ips_disk_lock(int fd, int64_t deadline);
 void ips_disk_unlock(int fd);
 
 IPS_MUST_CHECK int ips_disk_write(int fd, const void *from, size_t size, uint64_t offset);
+/* These bytes will be read soon, from the disk if they have to be: have it begin. */
+void ips_disk_expect(int fd, uint64_t offset, uint64_t size);
 /* What was written is there after a power cut, once this returns. */
 IPS_MUST_CHECK int ips_disk_sync(int fd);
 /* The same for a name that was given in the folder. */
@@ -28,6 +30,10 @@ IPS_MUST_CHECK int ips_disk_cut(int fd, uint64_t size);
 
 /* What the kernel calls this boot, NUL-terminated; "" where it does not tell. */
 void ips_boot_name(char out[40]);
+
+/* Mapped pages that are about to be written, made present at once instead of at a
+ * fault each; a hint. */
+void ips_memory_prepare(void *base, uint64_t size);
 
 /* Private memory, zeroed, which costs nothing before it is touched. */
 IPS_MUST_CHECK int ips_memory_take(uint64_t size, void **base);

@@ -274,10 +274,31 @@ ips_image_climb(ips_image *image)
     return status;
 }
 
-int
-ips_image_page(const ips_image *image, uint64_t page, void *to)
+uint64_t
+ips_image_run(const ips_image *image, uint64_t page, uint64_t most)
 {
-    return read_page(image, image->refs[0][page], to);
+    const ips_reference_shm *refs = image->refs[0] + page;
+    uint64_t left = image->count[0] - page;
+    most = most < left ? most : left;
+    uint64_t count = 1;
+    while (count < most && refs[count].page == refs[0].page + count) {
+        count++;
+    }
+    return count;
+}
+
+int
+ips_image_read(const ips_image *image, uint64_t page, uint64_t count, void *to)
+{
+    const ips_reference_shm *refs = image->refs[0] + page;
+    int status = ips_file_read(image->fd, to, count * IPS_IMAGE_PAGE,
+                               refs[0].page * IPS_IMAGE_PAGE);
+    for (uint64_t i = 0; status == 0 && i < count; i++) {
+        if (ips_checksum((uint8_t *)to + i * IPS_IMAGE_PAGE, IPS_IMAGE_PAGE) != refs[i].sum) {
+            status = damaged(image, "a page is not what was written");
+        }
+    }
+    return status;
 }
 
 /* --- the next generation ------------------------------------------------- */

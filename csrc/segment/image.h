@@ -154,8 +154,11 @@ IPS_MUST_CHECK int ips_image_open(int fd, const char *path, uint32_t layout, ips
 IPS_MUST_CHECK int ips_image_climb(ips_image *image);
 void ips_image_close(ips_image *image); /* not the descriptor */
 
-/* One page of the segment that refs[0] has a reference for. */
-IPS_MUST_CHECK int ips_image_page(const ips_image *image, uint64_t page, void *to);
+/* How many pages of the segment, from `page` on, which refs[0] has a reference for,
+ * lie side by side in the file: at most `most`. */
+uint64_t ips_image_run(const ips_image *image, uint64_t page, uint64_t most);
+/* So many of them. */
+IPS_MUST_CHECK int ips_image_read(const ips_image *image, uint64_t page, uint64_t count, void *to);
 /* The next generation.  IPS_ENOSPACE: the present one stays, and the file is no
  * longer than before. */
 IPS_MUST_CHECK int ips_image_commit(ips_image *image, const ips_image_changes *changes,

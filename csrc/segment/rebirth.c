@@ -9,6 +9,9 @@
 #include "segment/quota.h"
 #include "segment/stable.h"
 
+#define RUN 256u   /* pages that are read at once */
+#define AHEAD 2048u /* ... and that the disk is to fetch meanwhile */
+
 typedef struct {
     ips_image *image;
     const char *name;
@@ -27,16 +30,23 @@ read_pages(ips_segment *segment, const ips_image *image)
 {
     uint8_t first[IPS_IMAGE_PAGE] __attribute__((aligned(64)));
     uint64_t pages = ips_image_pages_of(image->head.size);
-    int status = image->refs[0][0].page != 0 ? ips_image_page(image, 0, first)
+    int status = image->refs[0][0].page != 0 ? ips_image_read(image, 0, 1, first)
                                              : damaged(image, "its first page is missing");
     if (status == 0) {
         memcpy(segment->base + IPS_SEGMENT_AT, first + IPS_SEGMENT_AT,
                IPS_IMAGE_PAGE - IPS_SEGMENT_AT);
     }
-    for (uint64_t page = 1; status == 0 && page < pages; page++) {
-        if (image->refs[0][page].page != 0) {
-            status = ips_image_page(image, page, segment->base + page * IPS_IMAGE_PAGE);
+    for (uint64_t page = 1; status == 0 && page < pages;) {
+        uint64_t from = image->refs[0][page].page;
+        uint64_t count = from == 0 ? 1 : ips_image_run(image, page, RUN);
+        if (from != 0) {
+            uint8_t *to = segment->base + page * IPS_IMAGE_PAGE;
+            /* Usually the file goes on like this. */
+            ips_disk_expect(image->fd, (from + AHEAD) * IPS_IMAGE_PAGE, count * IPS_IMAGE_PAGE);
+            ips_memory_prepare(to, count * IPS_IMAGE_PAGE);
+            status = ips_image_read(image, page, count, to);
         }
+        page += count;
     }
     return status;
 }

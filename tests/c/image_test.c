@@ -167,7 +167,7 @@ contents_of(const char *of)
     uint64_t sum = image.head.size + 1;
     for (uint64_t i = 0; status == 0 && i < image.count[0]; i++) {
         memset(page, 0, sizeof page);
-        status = image.refs[0][i].page == 0 ? 0 : ips_image_page(&image, i, page);
+        status = image.refs[0][i].page == 0 ? 0 : ips_image_read(&image, i, 1, page);
         sum = sum * 31 + ips_hash(page, sizeof page);
     }
     ips_image_close(&image);
