@@ -202,11 +202,13 @@ encode_plain(PyObject *value, ips_encoded *out)
     ips_packer_init(&packer, out->room, sizeof out->room);
     int status;
     if (PyUnicode_CheckExact(value)) {
-        if (!PyUnicode_IS_COMPACT_ASCII(value) || PyUnicode_GET_LENGTH(value) > PLAIN_MOST) {
+        size_t size = (size_t)PyUnicode_GET_LENGTH(value);
+        if (!PyUnicode_IS_COMPACT_ASCII(value) || size > PLAIN_MOST) {
             return false;
         }
-        status = ips_packer_put_str(&packer, PyUnicode_DATA(value),
-                                    (size_t)PyUnicode_GET_LENGTH(value));
+        const void *ascii = ((PyASCIIObject *)value) + 1;
+        status = size <= IPS_SHORT_STR ? ips_packer_put_short_str(&packer, ascii, size)
+                                       : ips_packer_put_str(&packer, ascii, size);
     } else if (PyLong_CheckExact(value)) {
         int overflow;
         long long number = PyLong_AsLongLongAndOverflow(value, &overflow);

@@ -68,6 +68,21 @@ ips_packer_put_byte(ips_packer *packer, uint8_t byte)
     return status;
 }
 
+/* A str of at most this many bytes has its size in its head's only byte. */
+#define IPS_SHORT_STR 31u
+static inline IPS_MUST_CHECK int
+ips_packer_put_short_str(ips_packer *packer, const void *utf8, size_t size)
+{
+    int status = ips_packer_reserve(packer, 1 + size);
+    if (status == IPS_OK) {
+        uint8_t *at = packer->bytes + packer->size;
+        at[0] = (uint8_t)(0xa0 | size);
+        memcpy(at + 1, utf8, size);
+        packer->size += 1 + size;
+    }
+    return status;
+}
+
 static inline IPS_MUST_CHECK int
 ips_packer_put_nil(ips_packer *packer)
 {

@@ -13,33 +13,6 @@
  * get and walk), a writer holds the segment's lock. */
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 
-bool
-ips_item_open(ips_segment *segment, ips_offset offset, ips_item *out)
-{
-    if (offset == 0 || offset % 16 != 0) {
-        return false;
-    }
-    ips_item_shm *shm = ips_segment_at(segment, offset, sizeof(ips_item_shm));
-    if (shm == NULL) {
-        return false;
-    }
-    /* Head, value and key of a small item are three lines that a look-up
-     * needs: fetched at once, not one after the other. */
-    __builtin_prefetch((const uint8_t *)shm + 64);
-    __builtin_prefetch((const uint8_t *)shm + 128);
-    out->shm = shm;
-    out->offset = offset;
-    out->room = LOAD(shm->room);
-    out->key_size = LOAD(shm->key_size);
-    out->spelling_size = LOAD(shm->spelling_size);
-    if (out->room % 8 != 0 || out->room > 2 * IPS_INLINE_VALUE_MAX) {
-        return false;
-    }
-    uint64_t size = sizeof(ips_item_shm) + out->room + ips_align_up(out->key_size, 8) +
-                    ips_align_up(out->spelling_size, 8);
-    return ips_segment_at(segment, offset, size) != NULL;
-}
-
 /* Compare with shared bytes that may be changing.
  * relaxed: word by word; the caller validates a version. */
 static bool
@@ -77,25 +50,6 @@ ips_item_spelling(const ips_item *item, size_t *size)
     }
     *size = item->spelling_size;
     return key + ips_align_up(item->key_size, 8);
-}
-
-bool
-ips_item_value_of(ips_segment *segment, const ips_item *item, ips_item_value *out)
-{
-    uint64_t word = LOAD(item->shm->word);
-    out->revision = LOAD(item->shm->revision);
-    out->block = LOAD(item->shm->value);
-    out->size = ips_value_word_size(word);
-    out->kind = ips_value_word_kind(word);
-    if (out->block == 0) {
-        out->bytes = item->shm->bytes;
-        return out->size <= item->room;
-    }
-    if (out->block % 16 != 0 || out->size > IPS_VALUE_MAX) {
-        return false;
-    }
-    out->bytes = ips_segment_at(segment, out->block, ips_align_up(out->size, 8));
-    return out->bytes != NULL;
 }
 
 /* A fresh block with the value's bytes. */

@@ -70,8 +70,30 @@ typedef struct {
     uint32_t key_size, spelling_size;
 } ips_item;
 
-/* False where no item can be at `offset`. */
-bool ips_item_open(ips_segment *segment, ips_offset offset, ips_item *out);
+/* False where no item can be at `offset`.
+ * relaxed throughout: constant in an item; in anything else the caller's
+ * versions tell, and the checks make it harmless meanwhile. */
+static inline bool
+ips_item_open(ips_segment *segment, ips_offset offset, ips_item *out)
+{
+    ips_item_shm *shm = (ips_item_shm *)ips_segment_at(segment, offset, sizeof(ips_item_shm));
+    if (shm == NULL || offset % 16 != 0) {
+        return false;
+    }
+    /* Head, value and key of a small item are three lines that a look-up
+     * needs: fetched at once, not one after the other. */
+    __builtin_prefetch((const uint8_t *)shm + 64);
+    __builtin_prefetch((const uint8_t *)shm + 128);
+    out->shm = shm;
+    out->offset = offset;
+    out->room = atomic_load_explicit(&shm->room, memory_order_relaxed);
+    out->key_size = atomic_load_explicit(&shm->key_size, memory_order_relaxed);
+    out->spelling_size = atomic_load_explicit(&shm->spelling_size, memory_order_relaxed);
+    uint64_t size = sizeof(ips_item_shm) + out->room + ips_align_up(out->key_size, 8) +
+                    ips_align_up(out->spelling_size, 8);
+    return out->room % 8 == 0 && out->room <= 2 * IPS_INLINE_VALUE_MAX &&
+           ips_segment_at(segment, offset, size) != NULL;
+}
 bool ips_item_has_key(const ips_item *item, const ips_key *key);
 
 /* The key as written, in shared memory; its size. */
@@ -86,7 +108,25 @@ typedef struct {
     ips_offset block; /* 0: inline */
     uint8_t kind;
 } ips_item_value;
-bool ips_item_value_of(ips_segment *segment, const ips_item *item, ips_item_value *out);
+static inline bool
+ips_item_value_of(ips_segment *segment, const ips_item *item, ips_item_value *out)
+{
+    /* relaxed, here and below: as the versions say, of a reader and of the map. */
+    uint64_t word = atomic_load_explicit(&item->shm->word, memory_order_relaxed);
+    out->revision = atomic_load_explicit(&item->shm->revision, memory_order_relaxed);
+    out->block = atomic_load_explicit(&item->shm->value, memory_order_relaxed);
+    out->size = ips_value_word_size(word);
+    out->kind = ips_value_word_kind(word);
+    if (out->block == 0) {
+        out->bytes = item->shm->bytes;
+        return out->size <= item->room;
+    }
+    if (out->block % 16 != 0 || out->size > IPS_VALUE_MAX) {
+        return false;
+    }
+    out->bytes = (const uint8_t *)ips_segment_at(segment, out->block, ips_align_up(out->size, 8));
+    return out->bytes != NULL;
+}
 
 /* --- inside a transaction */
 

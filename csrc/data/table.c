@@ -7,32 +7,6 @@
 #include "base/checked.h"
 #include "data/types.h"
 
-bool
-ips_table_open(ips_segment *segment, ips_offset offset, ips_table *out)
-{
-    if (offset == 0 || offset % 16 != 0) {
-        return false;
-    }
-    ips_table_shm *table = ips_segment_at(segment, offset, sizeof(ips_table_shm));
-    if (table == NULL) {
-        return false;
-    }
-    /* relaxed: constant in a table; in anything else the caller's versions
-     * tell.  The checks make it harmless meanwhile. */
-    uint64_t slots = atomic_load_explicit(&table->slots, memory_order_relaxed);
-    if (!ips_is_power_of_two(slots) || slots > IPS_TABLE_MOST) {
-        return false;
-    }
-    uint64_t size = sizeof(ips_table_shm) + slots * sizeof(ips_slot_shm);
-    if (ips_segment_at(segment, offset, size) == NULL) {
-        return false;
-    }
-    out->slot = table->slot;
-    out->mask = slots - 1;
-    out->offset = offset;
-    return true;
-}
-
 uint64_t
 ips_table_slots_for(uint64_t items)
 {

@@ -51,7 +51,25 @@ typedef struct {
 } ips_table;
 
 /* False where no table can be at `offset`. */
-bool ips_table_open(ips_segment *segment, ips_offset offset, ips_table *out);
+static inline bool
+ips_table_open(ips_segment *segment, ips_offset offset, ips_table *out)
+{
+    ips_table_shm *table = (ips_table_shm *)ips_segment_at(segment, offset, sizeof(ips_table_shm));
+    if (table == NULL || offset % 16 != 0) {
+        return false;
+    }
+    /* relaxed: constant in a table; in anything else the caller's versions
+     * tell.  The checks make it harmless meanwhile. */
+    uint64_t slots = atomic_load_explicit(&table->slots, memory_order_relaxed);
+    if (!ips_is_power_of_two(slots) || slots > IPS_TABLE_MOST ||
+        ips_segment_at(segment, offset, sizeof *table + slots * sizeof(ips_slot_shm)) == NULL) {
+        return false;
+    }
+    out->slot = table->slot;
+    out->mask = slots - 1;
+    out->offset = offset;
+    return true;
+}
 
 static inline ips_offset
 ips_table_slot_offset(const ips_table *table, uint64_t index)

@@ -8,26 +8,20 @@
 #include "base/checked.h"
 
 void
-ips_value_copy_clear(ips_value_copy *copy)
+ips_value_copy_free(ips_value_copy *copy)
 {
-    if (copy->bytes != copy->room) {
-        free(copy->bytes);
-    }
-    ips_value_copy_init(copy);
+    free(copy->bytes);
 }
 
 int
-ips_value_copy_reserve(ips_value_copy *copy, size_t size)
+ips_value_copy_grow(ips_value_copy *copy, size_t size)
 {
-    ips_value_copy_clear(copy);
-    if (size > sizeof copy->room) {
-        uint8_t *bytes = malloc(size);
-        if (bytes == NULL) {
-            return ips_fail(IPS_ENOMEM, "a copy of a value of %zu bytes", size);
-        }
-        copy->bytes = bytes;
+    uint8_t *bytes = malloc(size);
+    if (bytes == NULL) {
+        copy->size = 0;
+        return ips_fail(IPS_ENOMEM, "a copy of a value of %zu bytes", size);
     }
-    copy->size = size;
+    copy->bytes = bytes;
     return 0;
 }
 

@@ -60,10 +60,25 @@ ips_value_copy_init(ips_value_copy *copy)
     copy->revision = 0;
 }
 
-void ips_value_copy_clear(ips_value_copy *copy);
+void ips_value_copy_free(ips_value_copy *copy);
+static inline void
+ips_value_copy_clear(ips_value_copy *copy)
+{
+    if (__builtin_expect(copy->bytes != copy->room, 0)) {
+        ips_value_copy_free(copy);
+    }
+    ips_value_copy_init(copy);
+}
 
 /* Make place for `size` bytes; IPS_ENOMEM. */
-IPS_MUST_CHECK int ips_value_copy_reserve(ips_value_copy *copy, size_t size);
+IPS_MUST_CHECK int ips_value_copy_grow(ips_value_copy *copy, size_t size);
+IPS_MUST_CHECK static inline int
+ips_value_copy_reserve(ips_value_copy *copy, size_t size)
+{
+    ips_value_copy_clear(copy);
+    copy->size = size;
+    return __builtin_expect(size <= sizeof copy->room, 1) ? 0 : ips_value_copy_grow(copy, size);
+}
 
 /* A private row of records, for snapshots of whole containers. */
 typedef struct {
