@@ -219,8 +219,9 @@ take(ips_deque_object *self, int end, const char *method, PyObject *const *args,
     Py_ssize_t count, PyObject *keywords)
 {
     int64_t deadline = IPS_AT_ONCE;
+    const bool plain = count == 0 && keywords == NULL;
     if (ips_container_check(&self->base) < 0 ||
-        timeout_of(method, args, count, 0, keywords, &deadline) < 0) {
+        (!plain && timeout_of(method, args, count, 0, keywords, &deadline) < 0)) {
         return NULL;
     }
     ips_value_copy copy;

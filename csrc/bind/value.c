@@ -266,7 +266,6 @@ ips_encoded_clear_slow(ips_encoded *encoded)
     encoded->size = 0;
     ips_parts_free(encoded->parts);
     encoded->parts = NULL;
-    Py_CLEAR(encoded->owner);
 }
 
 /* Decoding --------------------------------------------------------------- */
@@ -296,8 +295,9 @@ PyObject *
 ips_value_decode(ips_state *state, uint8_t kind, const uint8_t *bytes, size_t size)
 {
     PyObject *value;
-    if (kind == IPS_VALUE_MSGPACK && size == 1 && bytes[0] < 0x80) {
-        return PyLong_FromLong(bytes[0]); /* small ints are their own byte */
+    uint32_t natural;
+    if (kind == IPS_VALUE_MSGPACK && size != 0 && ips_natural_of(bytes, size, &natural)) {
+        return PyLong_FromLong((long)natural);
     }
     switch (kind) {
     case IPS_VALUE_RAW: return PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size);

@@ -45,9 +45,10 @@ void ips_encoded_clear_slow(ips_encoded *encoded);
 static inline void
 ips_encoded_clear(ips_encoded *encoded)
 {
-    if (encoded->owner != NULL || encoded->heap != NULL || encoded->parts != NULL) {
+    if (__builtin_expect(encoded->heap != NULL || encoded->parts != NULL, 0)) {
         ips_encoded_clear_slow(encoded);
     }
+    Py_CLEAR(encoded->owner);
 }
 
 /* New reference, or NULL: DecodeError with .data where the bytes make no sense. */

@@ -106,6 +106,17 @@ typedef struct {
 IPS_MUST_CHECK int ips_packer_open_ext(ips_packer *packer, size_t guess, ips_packer_ext *ext);
 IPS_MUST_CHECK int ips_packer_close_ext(ips_packer *packer, const ips_packer_ext *ext, int8_t type);
 
+/* Are the bytes, at least one, a natural number of at most 16 bits in its shortest
+ * form, and nothing else?  Without a reader. */
+static inline bool
+ips_natural_of(const uint8_t *bytes, size_t size, uint32_t *out)
+{
+    *out = size == 1 ? bytes[0] : size == 2 ? bytes[1]
+         : size == 3 ? (uint32_t)bytes[1] << 8 | bytes[2] : 0;
+    return (size == 1 && bytes[0] < 0x80) || (size == 2 && bytes[0] == 0xcc) ||
+           (size == 3 && bytes[0] == 0xcd);
+}
+
 /* Reading ---------------------------------------------------------------- */
 
 /* Arrays, maps and extensions within one another; a reader that recurses

@@ -10,51 +10,6 @@
  * segment's lock. */
 #define LOAD(field) atomic_load_explicit(&(field), memory_order_relaxed)
 
-bool
-ips_ring_open(ips_segment *segment, ips_offset offset, ips_ring *out)
-{
-    if (offset == 0 || offset % 16 != 0) {
-        return false;
-    }
-    ips_deque_ring_shm *shm = ips_segment_at(segment, offset, sizeof(ips_deque_ring_shm));
-    if (shm == NULL) {
-        return false;
-    }
-    uint64_t slots = LOAD(shm->slots);
-    if (!ips_is_power_of_two(slots) || slots > IPS_RING_MOST) {
-        return false;
-    }
-    uint64_t size = sizeof(ips_deque_ring_shm) + slots * sizeof(ips_deque_slot_shm);
-    if (ips_segment_at(segment, offset, size) == NULL) {
-        return false;
-    }
-    out->shm = shm;
-    out->mask = slots - 1;
-    out->offset = offset;
-    out->fresh = false;
-    return true;
-}
-
-bool
-ips_ring_value(ips_segment *segment, const ips_ring *ring, uint64_t index, ips_slot_value *out)
-{
-    const ips_deque_slot_shm *slot = &ring->shm->slot[index & ring->mask];
-    uint64_t word = LOAD(slot->word);
-    out->size = ips_value_word_size(word);
-    out->kind = ips_value_word_kind(word);
-    if (out->size <= IPS_SLOT_INLINE) {
-        out->block = 0;
-        out->bytes = (const uint8_t *)(const void *)slot->payload;
-        return true;
-    }
-    out->block = LOAD(slot->payload[0]);
-    if (out->block == 0 || out->block % 16 != 0 || out->size > IPS_VALUE_MAX) {
-        return false;
-    }
-    out->bytes = ips_segment_at(segment, out->block, ips_align_up(out->size, 8));
-    return out->bytes != NULL;
-}
-
 int
 ips_ring_create(ips_segment *segment, uint64_t slots, ips_offset *out)
 {

@@ -4,6 +4,7 @@
 #ifndef IPS_DATA_RING_H
 #define IPS_DATA_RING_H
 
+#include "base/checked.h"
 #include "data/deque.h"
 
 #define IPS_RING_LEAST 16u
@@ -18,8 +19,25 @@ typedef struct {
     bool fresh; /* made by this transaction: plain stores will do */
 } ips_ring;
 
-/* False where no ring can be at `offset`. */
-bool ips_ring_open(ips_segment *segment, ips_offset offset, ips_ring *out);
+/* False where no ring can be at `offset`.
+ * relaxed: constant in a ring; in anything else the deque's version tells. */
+static inline bool
+ips_ring_open(ips_segment *segment, ips_offset offset, ips_ring *out)
+{
+    ips_deque_ring_shm *shm =
+        (ips_deque_ring_shm *)ips_segment_at(segment, offset, sizeof(ips_deque_ring_shm));
+    if (shm == NULL || offset % 16 != 0) {
+        return false;
+    }
+    uint64_t slots = atomic_load_explicit(&shm->slots, memory_order_relaxed);
+    uint64_t size = sizeof(ips_deque_ring_shm) + slots * sizeof(ips_deque_slot_shm);
+    if (!ips_is_power_of_two(slots) || slots > IPS_RING_MOST ||
+        ips_segment_at(segment, offset, size) == NULL) {
+        return false;
+    }
+    *out = (ips_ring){shm, slots - 1, offset, false};
+    return true;
+}
 
 #define IPS_RING_SHRINK_ABOVE 1024u /* slots; a smaller ring is never worth it */
 
@@ -45,8 +63,26 @@ typedef struct {
     ips_offset block; /* 0: in the slot */
     uint8_t kind;
 } ips_slot_value;
-bool ips_ring_value(ips_segment *segment, const ips_ring *ring, uint64_t index,
-    ips_slot_value *out);
+static inline bool
+ips_ring_value(ips_segment *segment, const ips_ring *ring, uint64_t index, ips_slot_value *out)
+{
+    const ips_deque_slot_shm *slot = &ring->shm->slot[index & ring->mask];
+    /* relaxed, both: as in ips_ring_open. */
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+    out->size = ips_value_word_size(word);
+    out->kind = ips_value_word_kind(word);
+    if (out->size <= IPS_SLOT_INLINE) {
+        out->block = 0;
+        out->bytes = (const uint8_t *)(const void *)slot->payload;
+        return true;
+    }
+    out->block = atomic_load_explicit(&slot->payload[0], memory_order_relaxed);
+    if (out->block % 16 != 0 || out->size > IPS_VALUE_MAX) {
+        return false;
+    }
+    out->bytes = (const uint8_t *)ips_segment_at(segment, out->block, ips_align_up(out->size, 8));
+    return out->bytes != NULL;
+}
 
 /* --- inside a transaction */
 

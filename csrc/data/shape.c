@@ -14,20 +14,6 @@ ips_deque_corrupt(const ips_deque *deque, const char *what)
         (unsigned long long)deque->offset, what);
 }
 
-ips_deque_shape
-ips_deque_shape_of(const ips_deque *deque)
-{
-    const ips_deque_shm *shm = deque->shm;
-    const uint64_t head = LOAD(shm->head);
-    return (ips_deque_shape){LOAD(shm->ring), head, LOAD(shm->end) - head};
-}
-
-bool
-ips_deque_open_ring(const ips_deque *deque, const ips_deque_shape *now, ips_ring *out)
-{
-    return ips_ring_open(deque->segment, now->ring, out) && now->length <= out->mask + 1;
-}
-
 int
 ips_deque_alive(const ips_deque *deque)
 {

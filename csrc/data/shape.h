@@ -16,9 +16,24 @@ typedef struct {
 _Static_assert(offsetof(ips_deque_shm, maxlen) - offsetof(ips_deque_shm, ring) == 24,
     "written to the root in one piece");
 
-ips_deque_shape ips_deque_shape_of(const ips_deque *deque);
+static inline ips_deque_shape
+ips_deque_shape_of(const ips_deque *deque)
+{
+    const ips_deque_shm *shm = deque->shm;
+    /* relaxed: a reader validates the deque's version, a writer holds the
+     * segment's lock. */
+    const uint64_t head = atomic_load_explicit(&shm->head, memory_order_relaxed);
+    return (ips_deque_shape){atomic_load_explicit(&shm->ring, memory_order_relaxed), head,
+        atomic_load_explicit(&shm->end, memory_order_relaxed) - head};
+}
+
 /* The ring that goes with `now`; false where they do not fit together. */
-bool ips_deque_open_ring(const ips_deque *deque, const ips_deque_shape *now, ips_ring *out);
+static inline bool
+ips_deque_open_ring(const ips_deque *deque, const ips_deque_shape *now, ips_ring *out)
+{
+    return ips_ring_open(deque->segment, now->ring, out) && now->length <= out->mask + 1;
+}
+
 /* IPS_ECORRUPT, noted with the type and the offset. */
 int ips_deque_corrupt(const ips_deque *deque, const char *what);
 
