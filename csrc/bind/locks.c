@@ -104,7 +104,7 @@ look_at_semaphore(search *job, found *out)
 {
     const ips_semaphore_shm *semaphore = (const ips_semaphore_shm *)(const void *)job->body;
     int64_t more = (int64_t)atomic_load_explicit(&semaphore->word, memory_order_relaxed);
-    uint64_t value = out->cell.words[0] + (uint64_t)(more >> IPS_SEMAPHORE_LOCK_BITS);
+    uint64_t value = out->cell.words[0] + (uint64_t)(more >> IPS_SEMAPHORE_VALUE_AT);
     uint32_t used = atomic_load_explicit(&semaphore->used, memory_order_relaxed);
     uint32_t most = (uint32_t)((IPS_WIDE_SIZE - sizeof *semaphore) / sizeof *semaphore->seats);
     (void)snprintf(out->state, sizeof out->state, "%lld free", (long long)value);

@@ -27,6 +27,11 @@ attach(ips_semaphore_object *self, bool bounded)
         Py_XDECREF(ips_cell_close((PyObject *)self, NULL));
         return -1;
     }
+    if (!ips_cell_lives(&self->cell)) { /* then this may be another's life already */
+        (void)ips_cell_raise_closed(&self->cell);
+        Py_XDECREF(ips_cell_close((PyObject *)self, NULL));
+        return -1;
+    }
     return 0;
 }
 

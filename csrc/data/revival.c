@@ -68,10 +68,10 @@ revive_semaphore(_Atomic uint64_t *payload, uint8_t *body)
     bool owned = (load(&payload[1]) & IPS_SEMAPHORE_UNOWNED) == 0;
     uint64_t surplus = owned
         ? surplus_of(semaphore)
-        : (uint64_t)((int64_t)load(&semaphore->word) >> IPS_SEMAPHORE_LOCK_BITS);
+        : (uint64_t)((int64_t)load(&semaphore->word) >> IPS_SEMAPHORE_VALUE_AT);
     memset(body, 0, IPS_STABLE_BODY);
     store(&semaphore->extra, owned ? surplus : 0);
-    store(&semaphore->word, surplus << IPS_SEMAPHORE_LOCK_BITS);
+    store(&semaphore->word, surplus << IPS_SEMAPHORE_VALUE_AT);
 }
 
 static void

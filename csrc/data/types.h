@@ -62,6 +62,9 @@ typedef struct {
 _Static_assert(sizeof(ips_root_shm) == 24, "byte map above");
 _Static_assert(offsetof(ips_root_shm, generation) == 8, "byte map above");
 
+_Static_assert(IPS_TYPE_SEMAPHORE == 24 && IPS_TYPE_BOUNDED_SEMAPHORE == 25,
+               "segment/segment.h knows them");
+
 /* The Python class of a type, NULL for a number this version does not know. */
 const char *ips_type_name(uint32_t type);
 

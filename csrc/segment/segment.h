@@ -103,6 +103,13 @@ ips_stable_is_wide(uint32_t type)
 {
     return type >= 24 && type <= 31;
 }
+/* Of these the ones whose body is a semaphore: its bytes get another use only when
+ * nobody is inside (sync/semaphore.h). */
+static inline bool
+ips_stable_is_semaphore(uint32_t type)
+{
+    return type == 24 || type == 25;
+}
 /* The handle on the body of the cell; its shm is NULL where the type has none
  * or no such cell can be there.  `name` must stay valid. */
 void ips_stable_wide(ips_segment *segment, ips_offset cell, uint32_t type, const char *name,

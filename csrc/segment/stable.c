@@ -5,9 +5,11 @@
 #include <stdlib.h>
 
 #include "base/atomics.h"
+#include "sync/semaphore.h"
 
 #define PAYLOAD offsetof(ips_stable_shm, payload)
 #define STORES 8
+#define MOST_BUSY 16u /* free cells with somebody inside that are passed over */
 
 static ips_stable_shm *
 cell_of(const ips_segment *segment, uint64_t offset)
@@ -73,7 +75,17 @@ end_generation(ips_stable_shm *cell)
     (void)ips_futex_wake(fate_of(cell), INT_MAX);
 }
 
-/* A chunk full of free cells, chained in order. */
+/* The payload, and the body behind it, up to `end` of the cell. */
+static void
+clear(ips_stable_shm *cell, uint64_t end)
+{
+    for (uint64_t i = 0; i < (end - PAYLOAD) / 8; i++) {
+        /* relaxed: the generation publishes the zeros. */
+        atomic_store_explicit(cell->payload + i, 0, memory_order_relaxed);
+    }
+}
+
+/* A chunk full of free cells, chained in order, before those that there are. */
 static int
 new_chunk(ips_segment *segment, uint32_t type)
 {
@@ -93,9 +105,12 @@ new_chunk(ips_segment *segment, uint32_t type)
     uint64_t count = (chunk.size - IPS_CHUNK_UNIT) / stride;
     for (uint64_t i = 0; i < count; i++) {
         ips_stable_shm *cell = cell_of(segment, first + i * stride);
-        uint64_t next = i + 1 < count ? (first + (i + 1) * stride) / 16 : 0;
+        uint64_t next = i + 1 < count ? (first + (i + 1) * stride) / 16 : heap->stable[type] / 16;
         /* relaxed: nobody knows these cells yet. */
         atomic_store_explicit(&cell->generation, 0, memory_order_relaxed);
+        if (ips_stable_is_semaphore(type)) {
+            clear(cell, PAYLOAD + IPS_STABLE_SIZE + sizeof(ips_semaphore_shm)); /* no lock held */
+        }
         cell->tag = ips_tag_make(IPS_TAG_FREE, IPS_CLASS_STABLE, i, next);
     }
     ips_set(segment, &chunk.shm->next, type);
@@ -120,52 +135,104 @@ remember(ips_segment *segment, uint64_t offset)
     return IPS_OK;
 }
 
+/* A free cell, and which one stands before it in the list (0: none). */
+typedef struct {
+    uint64_t offset, before;
+    ips_stable_shm *cell;
+} candidate;
+
+static int
+look_at(ips_segment *segment, uint32_t type, candidate *at)
+{
+    ips_chunk chunk;
+    if (at->offset % 16 != 0 || at->offset < segment->heap_start + IPS_CHUNK_UNIT ||
+        at->offset >= segment->size) {
+        return ips_heap_damaged(segment, "the list of free cells", at->offset);
+    }
+    at->cell = cell_of(segment, at->offset);
+    uint64_t tag = at->cell->tag;
+    if (ips_tag_status(tag) != IPS_TAG_FREE || !chunk_of(segment, at->offset, tag, &chunk) ||
+        chunk.shm->next != type) {
+        return ips_heap_damaged(segment, "a free cell", at->offset);
+    }
+    return IPS_OK;
+}
+
+/* Zeros, where nobody can write there any more. */
+static bool
+make_clean(ips_segment *segment, uint32_t type, ips_stable_shm *cell)
+{
+    if (!ips_stable_is_semaphore(type)) {
+        clear(cell, ips_stable_stride(type));
+        return true;
+    }
+    clear(cell, PAYLOAD + IPS_STABLE_SIZE);
+    return ips_semaphore_renew((uint8_t *)(cell + 1), IPS_STABLE_BODY, segment->object->space);
+}
+
+/* The first free cell that can be had; offset 0 where there is none among those
+ * at the head of the list. */
+static int
+find_cell(ips_segment *segment, uint32_t type, candidate *at)
+{
+    *at = (candidate){.offset = ips_heap_of(segment)->stable[type]};
+    for (uint32_t tries = 0; at->offset != 0; tries++) {
+        int status = look_at(segment, type, at);
+        if (status < 0 || make_clean(segment, type, at->cell)) {
+            return status;
+        }
+        at->before = at->offset;
+        at->offset = tries < MOST_BUSY ? ips_tag_link(at->cell->tag) * 16 : 0;
+    }
+    return IPS_OK;
+}
+
+static void
+take_cell(ips_segment *segment, uint32_t type, const candidate *at)
+{
+    uint64_t tag = at->cell->tag;
+    if (at->before == 0) {
+        ips_set(segment, &ips_heap_of(segment)->stable[type], ips_tag_link(tag) * 16);
+    } else {
+        uint64_t *before = &cell_of(segment, at->before)->tag;
+        ips_set(segment, before, ips_tag_make(IPS_TAG_FREE, IPS_CLASS_STABLE,
+                                              ips_tag_index(*before), ips_tag_link(tag)));
+    }
+    ips_set(segment, &at->cell->tag,
+            ips_tag_make(IPS_TAG_ALLOCATED, IPS_CLASS_STABLE, ips_tag_index(tag), 0));
+    ips_count(segment, (int64_t)ips_stable_stride(type), 1);
+}
+
 int
 ips_stable_alloc(ips_segment *segment, uint32_t type, ips_offset *out)
 {
-    ips_heap_shm *heap = ips_heap_of(segment);
+    candidate at;
     if (type >= IPS_STABLE_TYPES) {
         return ips_fail(IPS_EMISMATCH, "no cells of type %u", (unsigned)type);
     }
     int status = ips_tx_inside(segment);
-    if (status == 0 && heap->stable[type] == 0) {
+    if (status == 0) {
+        status = find_cell(segment, type, &at);
+    }
+    if (status == 0 && at.offset == 0) {
         status = new_chunk(segment, type);
+        status = status < 0 ? status : find_cell(segment, type, &at);
     }
     if (status == 0) {
         status = ips_journal_reserve(&segment->journal, STORES);
     }
+    if (status == 0) {
+        status = at.offset != 0 ? remember(segment, at.offset)
+                                : ips_heap_damaged(segment, "a new chunk of cells", 0);
+    }
     if (status < 0) {
         return status;
     }
-    uint64_t offset = heap->stable[type];
-    ips_chunk chunk;
-    if (offset % 16 != 0 || offset < segment->heap_start + IPS_CHUNK_UNIT ||
-        offset >= segment->size) {
-        return ips_heap_damaged(segment, "the list of free cells", offset);
-    }
-    ips_stable_shm *cell = cell_of(segment, offset);
-    uint64_t tag = cell->tag;
-    if (ips_tag_status(tag) != IPS_TAG_FREE || !chunk_of(segment, offset, tag, &chunk) ||
-        chunk.shm->next != type) {
-        return ips_heap_damaged(segment, "a free cell", offset);
-    }
-    status = remember(segment, offset);
-    if (status < 0) {
-        return status;
-    }
-    ips_set(segment, &heap->stable[type], ips_tag_link(tag) * 16);
-    ips_set(segment, &cell->tag,
-            ips_tag_make(IPS_TAG_ALLOCATED, IPS_CLASS_STABLE, ips_tag_index(tag), 0));
-    uint64_t stride = ips_stable_stride(type);
-    ips_count(segment, (int64_t)stride, 1);
-    for (uint64_t i = 0; i < (stride - PAYLOAD) / 8; i++) { /* the body is behind the payload */
-        /* relaxed: the generation below publishes the zeros. */
-        atomic_store_explicit(cell->payload + i, 0, memory_order_relaxed);
-    }
+    take_cell(segment, type, &at);
     /* release: the payload is clean; pairs with ips_stable_generation. */
-    atomic_store_explicit(&cell->generation, ips_generation_of(ips_serial_next(segment)),
+    atomic_store_explicit(&at.cell->generation, ips_generation_of(ips_serial_next(segment)),
                           memory_order_release);
-    *out = offset;
+    *out = at.offset;
     return IPS_OK;
 }
 

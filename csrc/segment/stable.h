@@ -14,7 +14,8 @@
  * transaction destroyed the cell or a rolled back one had made it.  The
  * payload (and the body) anybody; no journal entry ever covers it.
  *
- * A free cell serves its own type only, and the chunk is never given back: a
+ * A free cell that is a semaphore's serves again once nobody is inside its lock:
+ * until then the next one does.  Any free cell serves its own type only, and the chunk is never given back: a
  * late compare-and-swap through an old handle meets a word of its own kind.
  * (A chunk made in a transaction that is rolled back does become plain memory
  * again; no other process has ever seen its cells, and this process's handles

@@ -31,6 +31,7 @@ ips_semaphore_open(ips_semaphore *semaphore, const _Atomic uint64_t *words, ips_
     semaphore->bounded = bounded;
     semaphore->owned = (flags & IPS_SEMAPHORE_UNOWNED) == 0;
     semaphore->mine = IPS_NO_SEAT;
+    semaphore->life = LOAD(semaphore->shm->word) & IPS_SEMAPHORE_LIFE;
     STORE(semaphore->owner, IPS_NOBODY);
     return initial > (uint64_t)IPS_SEMAPHORE_MAX || flags > IPS_SEMAPHORE_UNOWNED
                ? ips_semaphore_damaged(semaphore, "its initial value makes no sense")
@@ -83,7 +84,7 @@ give(ips_semaphore *semaphore, uint32_t seat, uint64_t n, uint64_t word, uint64_
         uint64_t left = n - *given;
         /* extra less the value that the word says: the claims that are left. */
         bool are_claims =
-            (LOAD(shm->extra) << IPS_SEMAPHORE_LOCK_BITS) != word + *given * IPS_SEMAPHORE_ONE;
+            ips_semaphore_word_of(word, LOAD(shm->extra)) != word + *given * IPS_SEMAPHORE_ONE;
         if (seat == IPS_NO_SEAT || LOAD(shm->seats[seat].count) == 0) {
             int status = are_claims && seats-- > 0 ? find_oldest(semaphore, &seat) : IPS_OK;
             if (status < 0) {
@@ -133,6 +134,9 @@ take_unowned(ips_semaphore *semaphore)
     _Atomic uint64_t *word = &semaphore->shm->word;
     uint64_t now = LOAD(*word);
     while (ips_semaphore_value_in(semaphore, now) > 0) {
+        if (ips_semaphore_is_over(semaphore, now)) {
+            return ips_semaphore_gone(semaphore);
+        }
         /* acquire: pairs with the release in give_unowned. */
         if (atomic_compare_exchange_weak_explicit(word, &now, now - IPS_SEMAPHORE_ONE,
                                                   memory_order_acquire, memory_order_relaxed)) {
@@ -148,7 +152,8 @@ give_unowned(ips_semaphore *semaphore, uint64_t n)
     _Atomic uint64_t *word = &semaphore->shm->word;
     uint64_t now = LOAD(*word);
     for (;;) {
-        int status = may_give(semaphore, now, n);
+        int status = ips_semaphore_is_over(semaphore, now) ? ips_semaphore_gone(semaphore)
+                                                           : may_give(semaphore, now, n);
         if (status != 1) {
             return status;
         }
@@ -171,6 +176,9 @@ ips_semaphore_quick(ips_semaphore *semaphore, ips_owner me)
     uint64_t word = LOAD(semaphore->shm->word);
     if (__builtin_expect(seat == IPS_NO_SEAT || (word & IPS_SEMAPHORE_LOCK) != 0, 0)) {
         return IPS_EAGAIN;
+    }
+    if (ips_semaphore_is_over(semaphore, word)) {
+        return ips_semaphore_gone(semaphore);
     }
     if (ips_semaphore_value_in(semaphore, word) <= 0) {
         return 0;
@@ -389,6 +397,9 @@ give_quickly(ips_semaphore *semaphore, ips_owner me, uint64_t n)
     uint64_t word = LOAD(semaphore->shm->word);
     if (__builtin_expect(seat == IPS_NO_SEAT || (word & IPS_SEMAPHORE_LOCK) != 0, 0)) {
         return IPS_EAGAIN;
+    }
+    if (ips_semaphore_is_over(semaphore, word)) {
+        return ips_semaphore_gone(semaphore);
     }
     int status = may_give(semaphore, word, n);
     if (status != 1) {

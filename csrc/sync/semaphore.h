@@ -33,7 +33,8 @@
  * The word
  *   bits 0-13   its lock: 0 free; n: held by the owner of seat n - 1; all ones:
  *               held by whoever holds `seating`
- *   bits 14-63  value - initial, signed
+ *   bits 14-21  which of the lives of these bytes it is, modulo 256
+ *   bits 22-63  value - initial, signed
  *
  * Where claims are kept, value = initial + extra - sum of the seats' counts:
  * these are the truth, and the word says what comes of them.  extra, serial,
@@ -65,6 +66,12 @@
  * Where the flag says that nobody's claims are kept, the value is the word
  * alone, changed by compare-and-swap, never locked.
  *
+ * Where the bytes come to serve another semaphore (a stable cell of a segment), a
+ * thread may still be inside a call by a handle of the old one.  The handle knows
+ * which life it means, and the word says it in each compare-and-swap: so it can
+ * change nothing of another.  The next life begins with the lock taken
+ * (ips_semaphore_renew), so that no plain store of the old one falls into it.
+ *
  * Death: a holder of claims is missed by those who wait (they watch it), by a
  * try in vain, or by who finds no free seat.  A releaser killed between its
  * change and its wake is heard by the waiters that watched it, at worst their
@@ -82,12 +89,14 @@
 #include "sync/trace.h"
 #include "sync/wide.h"
 
-#define IPS_SEMAPHORE_MAX (INT64_C(1) << 48)  /* of the value */
+#define IPS_SEMAPHORE_MAX (INT64_C(1) << 40)  /* of the value */
 #define IPS_SEMAPHORE_UNOWNED UINT64_C(1)     /* flag: nobody's claims are kept */
 
-#define IPS_SEMAPHORE_LOCK_BITS 14
-#define IPS_SEMAPHORE_ONE (UINT64_C(1) << IPS_SEMAPHORE_LOCK_BITS) /* a permit */
-#define IPS_SEMAPHORE_LOCK (IPS_SEMAPHORE_ONE - 1)
+#define IPS_SEMAPHORE_VALUE_AT 22
+#define IPS_SEMAPHORE_ONE (UINT64_C(1) << IPS_SEMAPHORE_VALUE_AT) /* a permit */
+#define IPS_SEMAPHORE_LOCK ((UINT64_C(1) << 14) - 1)
+#define IPS_SEMAPHORE_LIFE (IPS_SEMAPHORE_ONE - 1 - IPS_SEMAPHORE_LOCK)
+#define IPS_SEMAPHORE_NEXT_LIFE (IPS_SEMAPHORE_LOCK + 1)
 #define IPS_SEMAPHORE_OTHER IPS_SEMAPHORE_LOCK /* the lock, held with `seating` */
 
 typedef struct {
@@ -129,12 +138,18 @@ typedef struct {
     bool bounded, owned;
     uint32_t mine;          /* the member's seat, while `owner` is the member */
     _Atomic uint64_t owner;
+    uint64_t life;          /* as in the word */
 } ips_semaphore;
 
-/* `words` are those of the cell; IPS_ECORRUPT, noted, where they make no
- * sense.  `bounded`: release() never brings the value above the initial one. */
+/* For the present life.  `words` are those of the cell; IPS_ECORRUPT, noted, where
+ * they make no sense.  `bounded`: release() never brings the value above the initial one. */
 IPS_MUST_CHECK int ips_semaphore_open(ips_semaphore *semaphore, const _Atomic uint64_t *words,
                                       ips_wide *wide, ips_space *space, bool bounded);
+
+/* All zeros, for the next life of a body of that size: what takes or gives by a handle
+ * of an older one returns IPS_EGONE.  False where a living thread is inside: then the
+ * bytes cannot be used yet.  At a death in between, once more. */
+IPS_MUST_CHECK bool ips_semaphore_renew(void *body, uint64_t size, ips_space *space);
 
 static inline int64_t
 ips_semaphore_value(const ips_semaphore *semaphore)
@@ -143,7 +158,7 @@ ips_semaphore_value(const ips_semaphore *semaphore)
      * release stores of a free word.  Unsigned, since damaged bytes may overflow. */
     uint64_t word = atomic_load_explicit(&semaphore->shm->word, memory_order_acquire);
     return (int64_t)((uint64_t)semaphore->initial +
-                     (uint64_t)((int64_t)word >> IPS_SEMAPHORE_LOCK_BITS));
+                     (uint64_t)((int64_t)word >> IPS_SEMAPHORE_VALUE_AT));
 }
 
 /* A permit at once: 1 taken, 0 no permit is free, IPS_EAGAIN where the lock was

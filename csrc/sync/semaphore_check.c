@@ -54,7 +54,7 @@ check_inside(ips_semaphore *semaphore, uint32_t used, uint64_t word, checking *j
             fault(job, "claims from the future, seat", i);
         }
     }
-    if ((LOAD(shm->extra) - claims) << IPS_SEMAPHORE_LOCK_BITS != word) {
+    if (ips_semaphore_word_of(word, LOAD(shm->extra) - claims) != word) {
         fault(job, "a word that is not what its claims add up to, by", (int64_t)claims);
     }
 }

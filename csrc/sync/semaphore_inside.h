@@ -38,7 +38,22 @@ ips_semaphore_value_in(const ips_semaphore *semaphore, uint64_t word)
 {
     /* Unsigned, since damaged bytes may overflow. */
     return (int64_t)((uint64_t)semaphore->initial +
-                     (uint64_t)((int64_t)word >> IPS_SEMAPHORE_LOCK_BITS));
+                     (uint64_t)((int64_t)word >> IPS_SEMAPHORE_VALUE_AT));
+}
+
+/* Is it the word of a later life than the handle means? */
+static inline bool
+ips_semaphore_is_over(const ips_semaphore *semaphore, uint64_t word)
+{
+    return __builtin_expect((word & IPS_SEMAPHORE_LIFE) != semaphore->life, 0);
+}
+int ips_semaphore_gone(const ips_semaphore *semaphore); /* IPS_EGONE, noted */
+
+/* The word of that life whose value is initial + more, free. */
+static inline uint64_t
+ips_semaphore_word_of(uint64_t life, uint64_t more)
+{
+    return more << IPS_SEMAPHORE_VALUE_AT | (life & IPS_SEMAPHORE_LIFE);
 }
 
 /* The lock, held.  Whoever changes something says in `word` what the value is

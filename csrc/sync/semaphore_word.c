@@ -119,7 +119,7 @@ repair(ips_semaphore *semaphore)
     uint64_t claims;
     status = add_up(semaphore, &claims);
     if (status == IPS_OK) {
-        free_word(semaphore, (LOAD(shm->extra) - claims) << IPS_SEMAPHORE_LOCK_BITS);
+        free_word(semaphore, ips_semaphore_word_of(word_of(semaphore), LOAD(shm->extra) - claims));
     }
     return status;
 }
@@ -264,29 +264,103 @@ wait_free(ips_semaphore *semaphore, bool seating, int64_t deadline)
     }
 }
 
-static bool
+int
+ips_semaphore_gone(const ips_semaphore *semaphore)
+{
+    return ips_fail(IPS_EGONE, "semaphore '%s' was destroyed", semaphore->wide->name);
+}
+
+/* 0, IPS_EAGAIN, IPS_EGONE. */
+static int
 try_lock(ips_semaphore *semaphore, uint64_t lock, ips_semaphore_hold *hold)
 {
     uint64_t word = LOAD(semaphore->shm->word);
     hold->word = word;
     hold->seating = lock == IPS_SEMAPHORE_OTHER;
+    if (ips_semaphore_is_over(semaphore, word)) {
+        return ips_semaphore_gone(semaphore);
+    }
     /* acquire: pairs with the release store of a free word.  release: so that who
      * finds it locked finds our seat signed. */
     return (word & IPS_SEMAPHORE_LOCK) == 0 &&
            atomic_compare_exchange_strong_explicit(&semaphore->shm->word, &word, word | lock,
-                                                   memory_order_acq_rel, memory_order_relaxed);
+                                                   memory_order_acq_rel, memory_order_relaxed)
+               ? IPS_OK : IPS_EAGAIN;
 }
 
 static int
 lock_word(ips_semaphore *semaphore, uint64_t lock, int64_t deadline, ips_semaphore_hold *hold)
 {
-    while (!try_lock(semaphore, lock, hold)) {
-        int status = wait_free(semaphore, hold->seating, deadline);
+    int status;
+    while ((status = try_lock(semaphore, lock, hold)) == IPS_EAGAIN) {
+        status = wait_free(semaphore, hold->seating, deadline);
         if (status < 0) {
-            return status;
+            break;
         }
     }
-    return IPS_OK;
+    return status;
+}
+
+/* --- another life ----------------------------------------------------------- */
+
+/* Lock the word, `seating` being held; false where a living thread has it. */
+static bool
+seize(ips_semaphore *semaphore)
+{
+    uint64_t word = word_of(semaphore);
+    uint64_t lock = word & IPS_SEMAPHORE_LOCK;
+    ips_owner owner = IPS_NOBODY;
+    /* One that names no seat is damage; one that held `seating` is dead. */
+    if (lock != 0 && lock != IPS_SEMAPHORE_OTHER &&
+        ips_semaphore_holder(semaphore, word, &owner) == IPS_OK && owner != IPS_NOBODY &&
+        ips_member_lives(semaphore->space, owner, false)) {
+        return false;
+    }
+    /* acquire: pairs with the release store of a free word. */
+    return atomic_compare_exchange_strong_explicit(&semaphore->shm->word, &word,
+                                                   word | IPS_SEMAPHORE_OTHER,
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
+/* All but the two locks, which are held. */
+static void
+wipe(const ips_semaphore *semaphore)
+{
+    ips_semaphore_shm *shm = semaphore->shm;
+    STORE(shm->extra, 0);
+    shm->serial = 0;
+    STORE(shm->used, 0);
+    STORE(shm->freed.word, 0);
+    STORE(shm->armed, 0);
+    shm->seat = 0;
+    shm->after = 0;
+    shm->reserved = 0;
+    uint32_t most = ips_semaphore_most_seats(semaphore);
+    for (uint32_t i = 0; i < most; i++) {
+        STORE(shm->seats[i].owner, IPS_NOBODY);
+        STORE(shm->seats[i].count, 0);
+        shm->seats[i].since = 0;
+        ips_trace_sign(&shm->seats[i].trace, 0);
+    }
+}
+
+bool
+ips_semaphore_renew(void *body, uint64_t size, ips_space *space)
+{
+    ips_wide wide = {.shm = body, .capacity = size, .name = ""};
+    ips_semaphore semaphore = {.shm = (ips_semaphore_shm *)body, .wide = &wide, .space = space};
+    ips_semaphore_shm *shm = semaphore.shm;
+    ips_wide_reached(&wide, size);
+    if (ips_lock_try_or_take_over(&shm->seating, space) < 0) {
+        return false;
+    }
+    bool seized = seize(&semaphore);
+    if (seized) {
+        wipe(&semaphore);
+        free_word(&semaphore, ips_semaphore_word_of(word_of(&semaphore) + IPS_SEMAPHORE_NEXT_LIFE, 0));
+    }
+    (void)ips_lock_leave(&shm->seating);
+    return seized;
 }
 
 /* --- seats: `seating` is held ---------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "segment_scene.h"
+#include "sync/semaphore.h"
 
 /* --- the heap against a model */
 
@@ -425,6 +426,65 @@ test_stable_cells(void)
     puts("ok a cell keeps its type, and each use has a generation of its own");
 }
 
+static ips_semaphore_shm *
+semaphore_at(ips_segment *segment, ips_offset cell)
+{
+    ips_wide wide;
+    ips_stable_wide(segment, cell, 24, "it", &wide);
+    CHECK(wide.shm != NULL);
+    return (ips_semaphore_shm *)(void *)wide.shm;
+}
+
+static ips_offset
+new_semaphore(ips_segment *segment)
+{
+    ips_offset cell;
+    begin(segment);
+    CHECK(ips_stable_alloc(segment, 24, &cell) == 0);
+    commit(segment);
+    return cell;
+}
+
+/* Their locks are held by one that lives. */
+static void
+test_semaphores_with_somebody_inside(void)
+{
+    enum { CELLS = 20 };
+    ips_segment *segment = open_segment(NULL, 8 * MIB, 0);
+    ips_offset cells[CELLS];
+    for (int i = 0; i < CELLS; i++) {
+        cells[i] = new_semaphore(segment);
+    }
+    begin(segment);
+    for (int i = 0; i < CELLS; i++) {
+        ips_semaphore_shm *semaphore = semaphore_at(segment, cells[i]);
+        /* relaxed, all: nobody else is about. */
+        atomic_store_explicit(&semaphore->seats[0].owner,
+                              ips_space_self(ips_segment_object(segment)->space),
+                              memory_order_relaxed);
+        atomic_store_explicit(&semaphore->used, 1, memory_order_relaxed);
+        atomic_fetch_or_explicit(&semaphore->word, 1, memory_order_relaxed);
+        CHECK(ips_stable_free(segment, cells[i]) == 0);
+    }
+    commit(segment);
+    ips_offset fresh = new_semaphore(segment);
+    for (int i = 0; i < CELLS; i++) {
+        CHECK(fresh != cells[i]);
+    }
+    ips_semaphore_shm *last = semaphore_at(segment, cells[CELLS / 2]); /* not at the list's head */
+    uint64_t word = atomic_load_explicit(&last->word, memory_order_relaxed) & ~IPS_SEMAPHORE_LOCK;
+    atomic_store_explicit(&last->word, word, memory_order_relaxed);
+    ips_offset other = fresh;
+    for (int i = 0; i < 300 && other != cells[CELLS / 2]; i++) {
+        other = new_semaphore(segment);
+    }
+    CHECK(atomic_load_explicit(&last->word, memory_order_relaxed) != word);
+    CHECK(atomic_load_explicit(&last->used, memory_order_relaxed) == 0);
+    check_sound(segment);
+    ips_segment_close(segment);
+    puts("ok a semaphore's bytes serve the next one when nobody is inside");
+}
+
 /* --- names */
 
 static void
@@ -602,6 +662,7 @@ main(void)
     test_versions();
     test_changes_of_one_word();
     test_stable_cells();
+    test_semaphores_with_somebody_inside();
     test_catalogue();
     test_second_thread_waits_like_a_stranger();
     test_killed_writer_is_undone();

@@ -303,6 +303,59 @@ kills(void)
     printf("ok wherever processes are killed, every permit comes back once\n");
 }
 
+/* A child that is inside the word's lock, and stays there. */
+static pid_t
+stand_inside(place *at)
+{
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        CHECK(take(at) == 0);
+        /* relaxed: it only has to be there. */
+        atomic_fetch_or_explicit(&at->semaphore.shm->word, at->semaphore.mine + UINT64_C(1),
+                                 memory_order_relaxed);
+        atomic_store_explicit(&at->inside, 1, memory_order_release);
+        for (;;) {
+            (void)pause();
+        }
+    }
+    while (atomic_load_explicit(&at->inside, memory_order_acquire) == 0) {
+        (void)usleep(100);
+    }
+    return pid;
+}
+
+static void
+another_life(void)
+{
+    place *at = new_place(2, 0, false, 8);
+    CHECK(take(at) == 0 && give(at, 1) == 1); /* the old handle knows its seat */
+    ips_semaphore old = at->semaphore;
+    pid_t pid = stand_inside(at);
+    CHECK(!ips_semaphore_renew(old.shm, at->wide.capacity, space));
+    CHECK(kill(pid, SIGSTOP) == 0 && !ips_semaphore_renew(old.shm, at->wide.capacity, space));
+    int status;
+    CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid);
+    int64_t end = SOON;
+    while (!ips_semaphore_renew(old.shm, at->wide.capacity, space)) {
+        CHECK(ips_space_sweep(space) == 0 && ips_now() < end);
+    }
+    CHECK(ips_semaphore_open(&at->semaphore, at->words, &at->wide, space, false) == 0);
+    ips_owner me = ips_space_self(space);
+    CHECK(take(at) == 0 && value_of(at) == 1);
+    CHECK(ips_semaphore_quick(&old, me) == IPS_EGONE);
+    CHECK(ips_semaphore_release(&old, me, 1, SOON) == IPS_EGONE);
+    CHECK(ips_semaphore_acquire(&old, SOON) == IPS_EGONE);
+    CHECK(ips_semaphore_try(&old, true) == IPS_EGONE);
+    old.mine = IPS_NO_SEAT; /* and of one that never was inside */
+    atomic_store_explicit(&old.owner, IPS_NOBODY, memory_order_relaxed);
+    CHECK(ips_semaphore_acquire(&old, SOON) == IPS_EGONE);
+    CHECK(ips_semaphore_release(&old, me, 1, SOON) == IPS_EGONE);
+    CHECK(value_of(at) == 1 && give(at, 1) == 1);
+    end_place(at);
+    printf("ok the next life of the bytes begins when nobody is inside, and no old handle reaches it\n");
+}
+
 static void
 damage(void)
 {
@@ -343,6 +396,7 @@ main(void)
     surplus();
     few_seats();
     kills();
+    another_life();
     damage();
     ips_space_leave_all();
     return 0;

@@ -214,6 +214,62 @@ finish_counting(void)
     model_check(left + taken == 2, "2 were handed on, %d taken, %d left", taken, left);
 }
 
+/* --- another life of the same bytes ------------------------------------------ */
+
+static bool is_renewed;
+
+static void
+prepare_life(void)
+{
+    prepare_with(1);
+    is_renewed = false;
+}
+
+/* Twice, until it hears that the life has ended. */
+static void
+use_an_old_handle(void)
+{
+    for (int status = 1, i = 0; status == 1 && i < 2; i++) {
+        status = ips_semaphore_acquire(&handles[0], IPS_FOREVER);
+        if (status == 0) {
+            status = ips_semaphore_release(&handles[0], model_owner(0), 1, IPS_FOREVER);
+        }
+        model_check(status == 1 || status == IPS_EGONE, "an old handle: %d", status);
+    }
+}
+
+/* A has a handle.  B destroys what it leads to, and makes another of the bytes, as
+ * segment/stable.c does. */
+static void
+live_on(int me)
+{
+    if (me == 0) {
+        use_an_old_handle();
+        return;
+    }
+    uint64_t size = sizeof(ips_semaphore_shm) + 2 * sizeof(ips_semaphore_seat_shm);
+    if (!ips_semaphore_renew(model_arena, size, model_space())) {
+        return;
+    }
+    is_renewed = true;
+    model_check(ips_semaphore_open(&handles[1], words, model_wide(1), model_space(), false) == 0,
+                "open fails");
+    use(1);
+}
+
+/* The new life is whole, and its one permit is there. */
+static void
+finish_life(void)
+{
+    if (is_renewed) {
+        model_act_as(1);
+        model_check(ips_semaphore_check(&handles[1], IPS_FOREVER, complain, NULL) == 0,
+                    "check fails");
+        model_check(ips_semaphore_value(&handles[1]) == 1, "there are %lld permits",
+                    (long long)ips_semaphore_value(&handles[1]));
+    }
+}
+
 #define GUARD(what, count, before, does, ...)                                            \
     {.name = "semaphore: " what, .actors = count, .prepare = before, .act = does,        \
      .died = died, .may_need_bound = may_need_bound, .finish = finish_guarding, __VA_ARGS__}
@@ -232,6 +288,12 @@ const model_scene model_scenes[] = {
           .bounds = {1, 1, 0, 0, 0, 0}, .immortal = 1),
     GUARD("two permits, three users", 3, prepare_two, use, .bounds = {1, 0, 0, 0, 0, 0}),
     GUARD("one gives up", 3, prepare_one, use_in_time, .bounds = {0, 0, 0, 1, 0, 0}),
+    {.name = "semaphore: another life", .actors = 2, .prepare = prepare_life, .act = live_on,
+     .died = died, .may_need_bound = may_need_bound, .finish = finish_life,
+     .bounds = {2, 0, 1, 0, 0, 0}},
+    {.name = "semaphore: another life, the old user is killed", .actors = 2,
+     .prepare = prepare_life, .act = live_on, .died = died, .may_need_bound = may_need_bound,
+     .finish = finish_life, .bounds = {1, 1, 0, 0, 0, 0}, .immortal = 2},
     {.name = "semaphore: as a counter", .actors = 3, .prepare = prepare_none, .act = count,
      .died = died_counting, .may_need_bound = may_need_bound, .finish = finish_counting,
      .bounds = {1, 0, 0, 0, 0, 0}},

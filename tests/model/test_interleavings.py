@@ -117,6 +117,18 @@ PLANTED = {
         "semaphore", "semaphore.c", "    claim(semaphore->shm, seat);\n    leave_quickly(semaphore, word - IPS_SEMAPHORE_ONE);",
         "    leave_quickly(semaphore, word - IPS_SEMAPHORE_ONE);\n    claim(semaphore->shm, seat);", "x86",
         "semaphore: "),
+    "a permit is taken in another's life": (
+        "semaphore", "semaphore.c",
+        "    if (ips_semaphore_is_over(semaphore, word)) {\n        return ips_semaphore_gone(semaphore);\n"
+        "    }\n    if (ips_semaphore_value_in", "    if (ips_semaphore_value_in", "weak",
+        "semaphore: another life"),
+    "the next life has the same word": (
+        "semaphore", "semaphore_word.c", "word_of(&semaphore) + IPS_SEMAPHORE_NEXT_LIFE",
+        "word_of(&semaphore)", "weak", "semaphore: another life"),
+    "a life begins while somebody is inside": (
+        "semaphore", "semaphore_word.c",
+        "        ips_member_lives(semaphore->space, owner, false)) {\n        return false;",
+        "        false) {\n        return false;", "weak", "semaphore: another life"),
     "the dead give back what nobody misses": (
         "semaphore", "semaphore_word.c", "    if (count <= missing) {", "    if (true) {", "weak",
         "semaphore: "),
