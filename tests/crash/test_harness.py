@@ -2,6 +2,7 @@
 """The harness itself: it steps what it should, and catches what is planted."""
 
 import ctypes
+import mmap
 import os
 import shlex
 import signal
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ipcsys import _core
+from ipcsys._stepper import step
 from ipcsys.testing import stepping, sweeping
 
 HERE = Path(__file__).parent
@@ -121,6 +124,33 @@ def test_stores_to_shared_mappings_are_seen_and_private_ones_are_not(planted, ri
     trace = stepping.trace(callable, *args, library=str(planted))
     assert 2 <= len(trace.events) <= 6
     assert stepping.events(callable, *args) == len(trace.events)
+
+
+def test_the_witness_sees_a_store_that_no_protection_caught(planted, ring):
+    """Through a second mapping of the file, of which the stepper is not told."""
+    with open(ring.path, "r+b") as file, mmap.mmap(file.fileno(), 4096) as other:
+        known = [(ring.address, ring.address + 4096)]
+        text = stepping.text_of(str(planted))
+        callable, _address, *rest = ring.operation()
+        here = ctypes.c_char.from_buffer(other)
+        strange = ctypes.c_void_p(ctypes.addressof(here))
+        honest = step(callable, (_address, *rest), text, known, 0, True)
+        assert honest[2] and honest[5] == []
+        ring.map[:64] = bytes(64)
+        blind = step(callable, (strange, *rest), text, known, 0, True)
+        assert blind[2] == [] and blind[5] == [blind[1] + 1]
+        del here
+
+
+def test_the_witness_follows_what_the_kernel_reads_at_a_death(namespace):
+    """Joining hangs the bell into the robust list, which is private memory."""
+
+    def join():
+        assert len(stepping.trace(_core.owner).lists) >= 1
+        assert stepping.trace(_core.owner).lists == []
+        os._exit(7)
+
+    assert os.waitstatus_to_exitcode(wait_status(join)) == 7
 
 
 def test_stepping_survives_blocked_signals_and_leaves_the_mask_alone(planted, ring):
