@@ -413,7 +413,13 @@ give_quickly(ips_semaphore *semaphore, ips_owner me, uint64_t n)
             memory_order_seq_cst, memory_order_relaxed)) {
         return IPS_EAGAIN;
     }
-    status = give(semaphore, seat, n, word, &given);
+    ips_semaphore_seat_shm *own = &semaphore->shm->seats[seat];
+    if (__builtin_expect(LOAD(own->count) >= n, 1)) {
+        ips_semaphore_unclaim(own, n);
+        given = n;
+    } else {
+        status = give(semaphore, seat, n, word, &given);
+    }
     leave_quickly(semaphore, word + given * IPS_SEMAPHORE_ONE);
     return status < 0 ? status : 1;
 }
