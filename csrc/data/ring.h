@@ -76,6 +76,7 @@ ips_ring_value(ips_segment *segment, const ips_ring *ring, uint64_t index, ips_s
         out->bytes = (const uint8_t *)(const void *)slot->payload;
         return true;
     }
+    /* relaxed: as above. */
     out->block = atomic_load_explicit(&slot->payload[0], memory_order_relaxed);
     if (out->block % 16 != 0 || out->size > IPS_VALUE_MAX) {
         return false;
