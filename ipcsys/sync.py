@@ -83,7 +83,9 @@ class Waiter:
 @dataclass(frozen=True)
 class LockFacts:
     """One primitive: a named one, the one under the key `name` of the segment
-    `segment`, or the unnamed one with this index.
+    `segment`, or the unnamed one with this index.  Of a segment itself (also of
+    a container that has a name of its own) it is the writers' lock, which a
+    transaction holds.
 
     `state` says in a word how it stands.  `abandoned`: its last holder died
     with it; either nobody took it since, or the present holder knows.
@@ -181,7 +183,7 @@ class _Look:
         member = self._members.get(owner)
         return (member["pid"], member["program"]) if member else (None, "")
 
-    def _holder(self, waits, owner, trace, count):
+    def _holder(self, waits, held_seconds, owner, trace, count):
         pid, program = self._who(owner)
         known = [wait["holder_seconds"] for wait in waits if wait["holder"] == owner]
         is_task = trace >= _TASK
@@ -190,7 +192,7 @@ class _Look:
             thread=None if is_task else self._tids.get((owner, trace)),
             ident=None if is_task else trace or None,
             task=trace & 0xFFFFFFFF if is_task else None,
-            seconds=max(known, default=None),
+            seconds=max(known, default=held_seconds),
         )  # fmt: skip
 
     def waiter(self, wait):
@@ -203,7 +205,8 @@ class _Look:
 
     def _facts(self, facts, at):
         waits = at.get((facts["file"], facts["place"]), [])
-        holders = tuple(self._holder(waits, *share) for share in facts["holders"])
+        seconds = facts.get("seconds")
+        holders = tuple(self._holder(waits, seconds, *share) for share in facts["holders"])
         state, dead = facts["state"], False
         if state in ("held", "written"):
             dead = any(not holder.alive for holder in holders)
@@ -311,8 +314,8 @@ def _look_for_cycles(look, namespace):
 def locks(namespace=None):
     """Every primitive of a namespace that one can wait for, as LockFacts.
 
-    The named ones first, then those in named segments, then those without a
-    name by index.  Raises InvalidName.
+    The named ones first, then the named segments and what stands in them, then
+    those without a name by index.  Raises InvalidName.
     """
     return _Look(namespace).locks
 
@@ -364,7 +367,9 @@ class Observer:
 
 def who_holds(name, namespace=None):
     """The Holder of the primitive of that name, None where nobody has it; of
-    one in a segment by "segment/key".
+    one in a segment by "segment/key".  Of a segment it is who has a transaction
+    open there, and `seconds` for how long, also where the thread that began it
+    has ended: then nobody can end the transaction before the process does.
 
     What a dead process left counts as free: the next one to ask gets it.
     Where several have a part, as with a Semaphore, it is one of them; `locks`

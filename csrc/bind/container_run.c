@@ -68,7 +68,7 @@ run_slow(const ips_container *self, ips_act act, void *context)
 {
     attempt job = {self->home.segment, act, context, self->home.root};
     ips_segment_hold(job.segment); /* another thread may close the object */
-    int status = ips_wait_without_gil(attempt_step, &job, IPS_FOREVER);
+    int status = ips_segment_wait(job.segment, attempt_step, &job, IPS_FOREVER);
     ips_segment_close(job.segment);
     return status;
 }
@@ -141,7 +141,7 @@ ips_container_read(const ips_container *self, ips_act look, ips_act act, void *c
     }
     reading job = {{self->home.segment, act, context, self->home.root}, look};
     ips_segment_hold(job.locked.segment); /* another thread may close the object */
-    int status = ips_wait_without_gil(reading_step, &job, IPS_FOREVER);
+    int status = ips_segment_wait(job.locked.segment, reading_step, &job, IPS_FOREVER);
     ips_segment_close(job.locked.segment);
     if (status < 0 && PyErr_Occurred() == NULL) {
         (void)ips_raise(self->state, status);

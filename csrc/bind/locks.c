@@ -14,6 +14,7 @@
 #include "member/waits.h"
 #include "os/clock.h"
 #include "segment/cells.h"
+#include "segment/facts.h"
 #include "sync/event.h"
 #include "sync/lock.h"
 #include "sync/rwlock.h"
@@ -37,6 +38,8 @@ typedef struct {
     ips_cell_facts cell;
     char state[40];
     bool abandoned;
+    bool is_segment;        /* the writers' lock of one */
+    int64_t since;          /* of its transaction; 0: not known */
     uint32_t first, shares; /* in the list of them */
 } found;
 
@@ -55,11 +58,9 @@ is_lock(const ips_cell_facts *cell)
 }
 
 static int
-add_share(search *job, ips_owner owner, uint64_t count, const ips_trace_shm *trace)
+add_share(search *job, ips_owner owner, uint64_t count, uint64_t trace)
 {
-    /* relaxed: of a private copy. */
-    share one = {owner & ~IPS_OWNER_FLAGS, count,
-                 atomic_load_explicit(trace, memory_order_relaxed)};
+    share one = {owner & ~IPS_OWNER_FLAGS, count, trace};
     return owner == IPS_NOBODY ? 0 : ips_facts_append(&job->shares, &one);
 }
 
@@ -75,7 +76,8 @@ look_at_rwlock(search *job, found *out)
                       IPS_RWLOCK_ABANDONED) != 0;
     if ((gate & IPS_RWLOCK_INSIDE) != 0) {
         (void)snprintf(out->state, sizeof out->state, "written");
-        return add_share(job, gate, 1, &lock->trace);
+        return add_share(job, gate, 1,
+                         atomic_load_explicit(&lock->trace, memory_order_relaxed));
     }
     uint64_t readers = 0;
     int status = 0;
@@ -85,7 +87,8 @@ look_at_rwlock(search *job, found *out)
         if (active != 0) {
             readers += active;
             status = add_share(job, atomic_load_explicit(&line->owner, memory_order_relaxed),
-                               active, &line->trace);
+                               active,
+                               atomic_load_explicit(&line->trace, memory_order_relaxed));
         }
     }
     (void)snprintf(out->state, sizeof out->state, readers == 0 ? "free" : "read");
@@ -114,7 +117,8 @@ look_at_semaphore(search *job, found *out)
         uint64_t count = atomic_load_explicit(&seat->count, memory_order_relaxed);
         if (count != 0) {
             status = add_share(job, atomic_load_explicit(&seat->owner, memory_order_relaxed),
-                               count, &seat->trace);
+                               count,
+                               atomic_load_explicit(&seat->trace, memory_order_relaxed));
         }
     }
     return status;
@@ -237,6 +241,22 @@ look_at_entry(search *job, ips_segment *segment, const char *name, const ips_ent
     return add(job, &copy);
 }
 
+/* Who writes to the segment just now, or has a transaction open. */
+static int
+add_writer(search *job, const ips_segment *segment, const char *name)
+{
+    ips_tx_facts open;
+    ips_tx_facts_of(segment, &open);
+    found copy = {.is_segment = true, .since = open.since, .first = (uint32_t)job->shares.count};
+    copy.cell.file = open.file;
+    copy.cell.place = IPS_TX_PLACE;
+    (void)snprintf(copy.name, sizeof copy.name, "%s", name);
+    (void)snprintf(copy.state, sizeof copy.state, open.holder == IPS_NOBODY ? "free" : "written");
+    int status = add_share(job, open.holder, 1, open.since == 0 ? 0 : open.thread);
+    copy.shares = (uint32_t)job->shares.count - copy.first;
+    return status < 0 ? status : ips_facts_append(&job->cells, &copy);
+}
+
 /* What stands in one segment; what a transaction is changing just now is left
  * out. */
 static int
@@ -249,7 +269,7 @@ look_into(search *job, const char *name)
     }
     uint64_t cursor = 0;
     ips_entry entry;
-    int status = 0;
+    int status = add_writer(job, segment, name);
     for (uint32_t i = 0; status == 0 && i < MOST_KEYS &&
                          ips_catalogue_next(segment, &cursor, &entry) == 0; i++) {
         status = look_at_entry(job, segment, name, &entry);
@@ -278,6 +298,13 @@ find_all(search *job)
         status = look_into(job, (const char *)job->segments.items + i * job->segments.item_size);
     }
     return status < 0 ? status : ips_cells_each(job->space, visit_pooled, job);
+}
+
+static double
+seconds_since(int64_t moment)
+{
+    int64_t now = ips_now();
+    return moment < now ? (double)(now - moment) / 1e9 : 0.0;
 }
 
 /* One (owner, which thread or task as in sync/trace.h, how many it has). */
@@ -315,7 +342,7 @@ build_lock(const found *copy, const share *shares)
 {
     const ips_cell_facts *cell = &copy->cell;
     bool named = copy->name[0] != '\0';
-    return Py_BuildValue("{s:N,s:N,s:N,s:s,s:s,s:K,s:K,s:N,s:O}",
+    return Py_BuildValue("{s:N,s:N,s:N,s:s,s:s,s:K,s:K,s:N,s:N,s:O}",
         "name", named ? PyUnicode_DecodeUTF8(copy->name, (Py_ssize_t)strlen(copy->name),
                                              "surrogateescape")
                       : Py_NewRef(Py_None),
@@ -323,17 +350,19 @@ build_lock(const found *copy, const share *shares)
             : PyUnicode_DecodeUTF8(copy->segment, (Py_ssize_t)strlen(copy->segment),
                                    "surrogateescape"),
         "index", named ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(cell->index),
-        "kind", ips_cell_type_name(cell->type),
+        "kind", copy->is_segment ? "Segment" : ips_cell_type_name(cell->type),
         "state", copy->state,
         "file", (unsigned long long)cell->file,
         "place", (unsigned long long)cell->place,
         "holders", holders_of(copy, shares),
+        "seconds", copy->since == 0 ? Py_NewRef(Py_None)
+                                    : PyFloat_FromDouble(seconds_since(copy->since)),
         "abandoned", copy->abandoned ? Py_True : Py_False);
 }
 
 PyDoc_STRVAR(locks_doc, "locks($module, /, namespace=None)\n--\n\n"
-    "The primitives of a namespace that one can wait for, as dicts: named ones, those in\n"
-    "segments, then the unnamed by index.  `holders` are (owner, trace, how many); the trace is\n"
+    "The primitives of a namespace that one can wait for, as dicts: named ones, segments (their\n"
+    "writers' lock) and those in them, then the unnamed by index.  `holders` are (owner, trace, how many); the trace is\n"
     "the ident of a thread, from 2**63 on the number of a task, 0 where neither is known.");
 
 static PyObject *
@@ -374,13 +403,6 @@ static int
 visit_wait(const ips_wait_facts *facts, void *context)
 {
     return ips_facts_append((ips_facts_list *)context, facts);
-}
-
-static double
-seconds_since(int64_t moment)
-{
-    int64_t now = ips_now();
-    return moment < now ? (double)(now - moment) / 1e9 : 0.0;
 }
 
 static PyObject *

@@ -80,6 +80,10 @@ ips_transaction_admit(ips_state *state, ips_segment *segment)
     return ips_transaction_admit_marked(state, ips_tx_mark(segment));
 }
 
+/* As ips_wait_without_gil, and people are told that this thread waits for the
+ * segment's writers' lock (segment/facts.h). */
+int ips_segment_wait(ips_segment *segment, ips_wait_step step, void *context, int64_t deadline);
+
 /* Run `act(context)` in a transaction of its own, or nested in the one that
  * this thread has open; undone where it returns a negative status.  Needs the
  * GIL, and drops it where it has to wait, until `deadline`.  What `act`

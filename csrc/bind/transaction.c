@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "member/waits.h"
 #include "os/clock.h"
 #include "segment/facts.h"
 
@@ -121,6 +122,19 @@ ips_transaction_timed_out(ips_state *state, ips_segment *segment)
     return ips_raise_text(state, IPS_ETIMEOUT, "segment '%s': waiting for a transaction", name);
 }
 
+int
+ips_segment_wait(ips_segment *segment, ips_wait_step step, void *context, int64_t deadline)
+{
+    ips_tx_facts open;
+    ips_tx_facts_of(segment, &open);
+    ips_waiting waiting = {.space = ips_segment_object(segment)->space, .file = open.file,
+                           .place = IPS_TX_PLACE, .deadline = deadline};
+    ips_waiting_begin(&waiting);
+    int status = ips_wait_without_gil(step, context, deadline);
+    ips_waiting_end(&waiting);
+    return status;
+}
+
 static int
 begin_step(void *context, int64_t deadline)
 {
@@ -134,7 +148,7 @@ begin(ips_state *state, ips_segment *segment, int64_t deadline)
     int status = ips_tx_begin(segment, IPS_AT_ONCE);
     if ((status == IPS_ETIMEOUT || status == IPS_EINTR) && deadline != IPS_AT_ONCE) {
         ips_segment_hold(segment); /* another thread may close its Segment */
-        status = ips_wait_without_gil(begin_step, segment, deadline);
+        status = ips_segment_wait(segment, begin_step, segment, deadline);
         if (status == IPS_ETIMEOUT) {
             (void)ips_transaction_timed_out(state, segment);
         }
@@ -185,7 +199,7 @@ ips_segment_run(ips_state *state, ips_segment *segment, ips_segment_act act, voi
     int status = run_step(&job, IPS_AT_ONCE);
     if (status == IPS_ETIMEOUT || status == IPS_EINTR) {
         ips_segment_hold(segment);
-        status = ips_wait_without_gil(run_step, &job, deadline);
+        status = ips_segment_wait(segment, run_step, &job, deadline);
         if (status == IPS_ETIMEOUT) {
             (void)ips_transaction_timed_out(state, segment);
         } else if (status >= 0) {

@@ -78,6 +78,11 @@ def cycle_lines(cycle):
         )
 
 
+def _has_a_row(lock):
+    """Also while it is idle: what has a name, but segments, which `ipcsys ls` lists."""
+    return lock.name is not None and lock.kind != "Segment"
+
+
 @click.command()
 @click.option("--all", "everything", is_flag=True,
               help="Also the unnamed ones that nobody has and nobody waits for.")  # fmt: skip
@@ -98,7 +103,7 @@ def locks(namespace, as_json, everything, over):
         observer.locks()
         time.sleep(over)
     found, cycles = observer.survey()
-    shown = [lock for lock in found if everything or lock.name is not None or not lock.idle]
+    shown = [lock for lock in found if everything or not lock.idle or _has_a_row(lock)]
     hidden = len(found) - len(shown)
     if as_json:
         print_json({
@@ -114,7 +119,7 @@ def locks(namespace, as_json, everything, over):
     else:
         show(f"Nothing in {_core.folder(namespace)} has a holder, a waiter or a name.")
     if hidden:
-        show(f"And {hidden} without a name that nobody has and nobody waits for (--all).")
+        show(f"And {hidden} without a name, or segments, that nobody has or waits for (--all).")
     for cycle in cycles:
         show("", *cycle_lines(cycle))
     return 1 if cycles else 0

@@ -49,7 +49,7 @@ def test_a_missing_name_and_a_bad_namespace_are_refused():
         sync.who_holds("nobody")
     with pytest.raises(ipcsys.InvalidName):
         sync.who_holds("door", namespace="../up")
-    ipcsys.SharedMap(name="number").close()
+    ipcsys.Queue(name="number").close()
     with pytest.raises(ipcsys.NotFound):
         sync.who_holds("number")
 
@@ -186,7 +186,7 @@ def test_locks_shows_named_ones_and_busy_ones_and_counts_the_rest(capsys):
     assert main(["locks"]) == 0
     out = capsys.readouterr().out
     assert "door" in out and "Lock #2" in out and "Lock #1" not in out
-    assert "And 4 without a name" in out
+    assert "And 4 without a name, or segments," in out
     assert main(["locks", "--all"]) == 0
     assert "Lock #1" in capsys.readouterr().out
 
@@ -365,6 +365,73 @@ def test_locks_over_some_time_says_since_when_it_is_seen_held(capsys):
         assert door["holders"][0]["seen"] >= 0.02 and door["holders"][0]["seconds"] is None
         assert main(["locks", "--over", "0.02"]) == 0
         assert "seen for" in capsys.readouterr().out
+
+
+def test_a_transaction_whose_thread_has_ended_names_process_thread_and_time():
+    with ipcsys.Segment("plant", "1 MiB") as segment:
+        assert sync.who_holds("plant") is None and find("plant").state == "free"
+        transactions, idents = [], []
+
+        def begin():
+            transactions.append(segment.transaction())
+            transactions[0].__enter__()
+            idents.append(threading.get_ident())
+
+        (thread,) = waiting(begin)
+        thread.join()
+        holder = sync.who_holds("plant")
+        assert (holder.pid, holder.ident, holder.thread) == (os.getpid(), idents[0], None)
+        assert holder.seconds >= 0 and find("plant").state == "written"
+        with pytest.raises(ipcsys.TransactionError):
+            transactions[0].__exit__(None, None, None)
+        assert sync.who_holds("plant").ident == idents[0]
+
+
+def test_a_lock_whose_thread_has_ended_names_process_and_thread():
+    for name, kind in {"door": Lock, "gate": ipcsys.RLock}.items():
+        thing, idents = kind(name=name), []
+        (thread,) = waiting(lambda: (thing.__enter__(), idents.append(threading.get_ident())))
+        thread.join()
+        holder = sync.who_holds(name)
+        assert (holder.pid, holder.ident, holder.thread) == (os.getpid(), idents[0], None)
+
+
+def test_a_transaction_and_a_lock_that_wait_for_each_other_are_a_cycle():
+    lock, both = Lock(name="door"), threading.Barrier(2)
+    with ipcsys.Segment("plant", "1 MiB") as segment:
+
+        def changes():
+            with segment.transaction():
+                both.wait(30)
+                with lock:
+                    pass
+
+        def holds():
+            lock.acquire()  # released from outside
+            both.wait(30)
+            with segment.transaction(timeout=30):
+                pass
+
+        threads = waiting(changes, holds)
+        until(lambda: find("door").waiters and find("plant").waiters)
+        (waiter,) = find("plant").waiters
+        assert waiter.ident == threads[1].ident and 0 < waiter.left <= 30
+        (cycle,) = sync.cycles()
+        assert cycle.certain and not cycle.for_ever
+        assert {found.label for _waiter, found in cycle.steps} == {"door", "plant"}
+        lock.release()
+        threads[0].join(10)
+        threads[1].join(10)
+
+
+def test_an_idle_segment_takes_no_row_of_its_own(capsys):
+    with ipcsys.Segment("plant", "1 MiB") as segment:
+        assert main(["locks"]) == 0
+        assert "plant" not in capsys.readouterr().out
+        with segment.transaction():
+            assert main(["locks"]) == 0
+        out = capsys.readouterr().out
+        assert "plant" in out and "written" in out
 
 
 # --- tasks ----------------------------------------------------------------------
