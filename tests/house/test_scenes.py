@@ -51,7 +51,7 @@ EXCUSED_CLASSES = {
 # What tells or compares, and changes nothing that others see.  Methods that str and
 # bytes have too give a new one of these.
 READS = set("""
-    check closed copy count decode find get get_many index items keys load locked owner
+    check closed copy count decode find get get_many index items keys load locked owner quotas
     readers regions revision stats values asdict numpy
     is_set qsize empty full get_value default
     __add__ __buffer__ __bytes__ __bool__ __contains__ __copy__ __deepcopy__ __eq__

@@ -91,3 +91,21 @@ class NestedPopLeft(Alone):
         self.object.construct(ipcsys.SharedVector, ["o" * 300])
         assert self.object.pop() == ["o" * 300]
         assert self.object.check() == [] and self.read() == found
+
+
+class NestedDequeConstruct(NestedPopLeft):
+    name = "deque.construct"
+    after = [*NestedPopLeft.before, {"a": "n" * 300}]
+
+    def operation(self):
+        return self.object.construct, ipcsys.SharedMap, {"a": "n" * 300}
+
+
+class NestedVectorConstruct(NestedDequeConstruct):
+    name = "vector.construct"
+    kind = ipcsys.SharedVector
+
+    def create(self):
+        self.object = ipcsys.SharedVector(name=self.tag)
+        self.object.construct(ipcsys.SharedMap).construct(ipcsys.SharedVector, "x", [1, "b" * 300])
+        self.object.append("plain")
