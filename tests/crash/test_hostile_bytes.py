@@ -32,7 +32,7 @@ def test_damaged_bytes_never_crash_or_hang(name):
         assert findings["tries"] > 5 and findings["refused"] > 0
 
 
-@pytest.mark.parametrize("name", ["segment", "queue", "deque", "map", "record", "cells"])
+@pytest.mark.parametrize("name", ["segment", "queue", "deque", "map", "record", "cells", "semaphore"])
 def test_a_peer_that_scribbles_while_others_work_neither_crashes_nor_stops_them(name):
     for findings in shoot(name, TRIES, "--live"):
         assert findings["tries"] > 5
