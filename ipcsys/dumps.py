@@ -10,6 +10,11 @@ What JSON does not know is an object with one key that begins with "$": {"$bytes
 "base64"}, {"$tuple": [...]}, {"$set": [...]}, {"$map": [[key, value], ...]} (keys
 that are not text), {"$datetime": "2026-01-31T12:00:00+00:00"}, {"$float": "nan"}.
 MessagePack: one value, the same lines under "objects", with the codec's own types.
+
+An object in which containers stand has "nested": true, and its value is a tree,
+{"items": [...]} with what else it is made with: of a map [key, value] or, where a
+container stands there, [key, type, tree]; of a row [value] or [type, tree].  What
+nothing stands in is {"value": ...}.
 """
 
 import base64
@@ -80,6 +85,51 @@ def _record_class(value):
 
 
 _register_ours()
+
+
+# --- containers in containers ---------------------------------------------------------
+
+_HOLDERS = (_core.SharedMap, _core.SharedVector, _core.SharedDeque)
+_NESTED = (
+    *_HOLDERS, _core.SharedString, _core.SharedBytes, _core.SharedCell,
+    _core.AtomicInt, _core.AtomicFloat, _core.AtomicBool,
+)  # fmt: skip
+
+
+def _holds_containers(thing):
+    values = thing.values() if isinstance(thing, _core.SharedMap) else thing
+    return isinstance(thing, _HOLDERS) and any(isinstance(value, _NESTED) for value in values)
+
+
+def _tree_of(thing):
+    if not isinstance(thing, _HOLDERS) or getattr(thing, "typecode", None) is not None:
+        return {"value": _TYPES[type(thing).__name__][1](thing)}
+    if isinstance(thing, _core.SharedMap):
+        return {"items": [[key, *_branch_of(value)] for key, value in thing.items()]}
+    tree = {"items": [_branch_of(value) for value in thing]}
+    return tree | ({"maxlen": thing.maxlen} if isinstance(thing, _core.SharedDeque) else {})
+
+
+def _branch_of(value):
+    return [type(value).__name__, _tree_of(value)] if isinstance(value, _NESTED) else [value]
+
+
+def _grow(outer, place, name, tree):
+    """Construct in a segment or container what _tree_of() gave; `place` is (key,) or ()."""
+    kind, _, arguments_of = _TYPES[name]
+    if "value" in tree:
+        return outer.construct(kind, *place, *arguments_of(tree["value"])).close()
+    rest = {"maxlen": tree["maxlen"]} if kind is _core.SharedDeque else {}
+    with outer.construct(kind, *place, **rest) as made:
+        for item in tree["items"]:
+            keys = 1 if kind is _core.SharedMap else 0
+            if len(item) == keys + 2:
+                _grow(made, item[:keys], *item[keys:])
+            elif keys:
+                made[item[0]] = item[1]
+            else:
+                made.append(*item)
+    return None
 
 
 # --- JSON -----------------------------------------------------------------------------
@@ -157,7 +207,12 @@ def _copies(segment):
                         f"{key!r} cannot be dumped: a {kind} has no plain value; "
                         "ipcsys.dumps.register() may give it one"
                     )
-                objects.append({"key": key, "type": kind, "value": _TYPES[kind][1](thing)})
+                nested = _holds_containers(thing)
+                value = _tree_of(thing) if nested else _TYPES[kind][1](thing)
+                objects.append(
+                    {"key": key, "type": kind, "value": value}
+                    | ({"nested": True} if nested else {})
+                )
             finally:
                 thing.close()
     return head, objects
@@ -215,6 +270,15 @@ def _parse(data):
     return head, objects
 
 
+def _load_tree(segment, each):
+    try:
+        _grow(segment, (each["key"],), each["type"], each["value"])
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, errors.Error):
+            raise
+        raise errors.DecodeError(f"{each['key']!r} has no such value: {error}") from None
+
+
 def load(segment, data):
     """Construct in the segment what dump() wrote (bytes of either format).
 
@@ -225,6 +289,9 @@ def load(segment, data):
     with segment.transaction():
         for each in objects:
             kind, _, arguments_of = _TYPES[each["type"]]
+            if each.get("nested"):
+                _load_tree(segment, each)
+                continue
             try:
                 arguments = arguments_of(each["value"])
                 kind = _record_class(each["value"]) if kind is _core.Record else kind

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "bind/nested.h"
 #include "member/waits.h"
 #include "os/clock.h"
 #include "segment/stable.h"
@@ -151,7 +152,8 @@ open_inside(ips_cell_object *self, ips_state *state, const ips_container_where *
     }
     const ips_container_maker maker = {
         .type = job.type, .stable = true, .create = make_stable, .context = &job};
-    if (ips_home_open_inside(state, where, &maker, &place->home) < 0) {
+    const bool nested = ips_nested_is_holder(state, where->segment);
+    if ((nested ? ips_nested_open : ips_home_open_inside)(state, where, &maker, &place->home) < 0) {
         PyMem_Free(place);
         return -1;
     }
@@ -539,7 +541,8 @@ ips_cell_restore(PyObject *type, PyObject *args, enum ips_cell_type cell_type)
     if (state == NULL) {
         return NULL;
     }
-    return (PyTuple_GET_SIZE(args) == 4 ? restore_inside : restore_alone)(
+    return (PyTuple_GET_SIZE(args) == 4 || PyTuple_GET_SIZE(args) == IPS_NESTED_PICKLED
+                ? restore_inside : restore_alone)(
         (PyTypeObject *)type, state, args, cell_type);
 }
 
@@ -550,7 +553,7 @@ ips_cell_name(PyObject *object, void *unused)
 {
     (void)unused;
     const char *name = ips_cell_name_of((ips_cell_object *)object);
-    if (name == NULL) {
+    if (name == NULL || name[0] == '\0') { /* "": it stands in a container */
         Py_RETURN_NONE;
     }
     return PyUnicode_FromString(name);

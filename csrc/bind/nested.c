@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "bind/cell.h"
 #include "bind/key.h"
 #include "bind/map.h"
 #include "bind/pickled.h"
@@ -269,14 +270,26 @@ ips_nested_plain(const ips_container *outer, uint8_t kind, const uint8_t *bytes,
 
 /* --- written */
 
-/* A handle on what could stand in a container: NULL, or its core. */
-static const ips_container *
-container_of(ips_state *state, PyObject *object)
+/* Where the object is at home that this is a handle on and that could stand in a
+ * container: NULL where it is another thing, `nowhere` where it is closed or in no
+ * segment. */
+static const ips_home *
+home_of(ips_state *state, PyObject *object)
 {
-    PyTypeObject *const types[] = {state->map_type, state->vector_type, state->deque_type};
+    static const ips_home nowhere;
+    PyTypeObject *const types[] = {state->map_type, state->vector_type, state->deque_type,
+        state->string_type, state->bytes_type, state->cell_type};
+    PyTypeObject *const numbers[] = {state->atomic_int_type, state->atomic_float_type,
+        state->atomic_bool_type};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (PyObject_TypeCheck(object, types[i])) {
-            return (const ips_container *)object;
+            return &((const ips_container *)object)->home;
+        }
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        if (PyObject_TypeCheck(object, numbers[i])) {
+            const ips_cell_place *place = ((const ips_cell_object *)object)->place;
+            return place != NULL ? &place->home : &nowhere;
         }
     }
     return NULL;
@@ -286,31 +299,43 @@ bool
 ips_nested_is_handle(ips_state *state, PyObject *object)
 {
     return PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_HEAPTYPE) &&
-           container_of(state, object) != NULL;
+           home_of(state, object) != NULL;
+}
+
+/* Is it a word, whose value load() gives, and no copy()? */
+static bool
+has_load(const ips_state *state, PyObject *object)
+{
+    return !PyObject_TypeCheck(object, state->map_type) &&
+           !PyObject_TypeCheck(object, state->vector_type) &&
+           !PyObject_TypeCheck(object, state->deque_type) &&
+           !PyObject_TypeCheck(object, state->string_type) &&
+           !PyObject_TypeCheck(object, state->bytes_type);
 }
 
 int
 ips_nested_refuse_slow(ips_state *state, PyObject *object)
 {
-    if (container_of(state, object) == NULL) {
+    if (home_of(state, object) == NULL) {
         return 0;
     }
-    PyErr_Format(PyExc_TypeError, "a %.100s cannot be put into another container, which owns what "
-        "stands in it: construct(%.100s, ...) of that one makes one there, and copy() of this one "
-        "gives a copy to be stored", Py_TYPE(object)->tp_name, Py_TYPE(object)->tp_name);
+    PyErr_Format(PyExc_TypeError, "%.100s cannot be put into a container, which owns what stands "
+        "in it: construct(%.100s, ...) of that one makes one there, and %s of this one gives a "
+        "copy to be stored", Py_TYPE(object)->tp_name, Py_TYPE(object)->tp_name,
+        has_load(state, object) ? "load()" : "copy()");
     return -1;
 }
 
 PyObject *
 ips_nested_copy(ips_state *state, PyObject *value)
 {
-    const ips_container *handle = container_of(state, value);
+    const ips_home *home = home_of(state, value);
     PyObject *copy = NULL;
-    if (handle == NULL || !handle->home.nested) {
+    if (home == NULL || !home->nested) {
         return Py_NewRef(value);
     }
     if (Py_EnterRecursiveCall(" while copying containers that stand in each other") == 0) {
-        copy = PyObject_CallMethod(value, "copy", NULL);
+        copy = PyObject_CallMethod(value, has_load(state, value) ? "load" : "copy", NULL);
         Py_LeaveRecursiveCall();
     }
     return copy;
@@ -319,10 +344,10 @@ ips_nested_copy(ips_state *state, PyObject *value)
 void
 ips_nested_reference(const ips_container *outer, PyObject *handle, uint8_t *out)
 {
-    const ips_container *inner = container_of(outer->state, handle);
+    const ips_home *home = home_of(outer->state, handle);
     ips_reference at = {0};
-    if (inner != NULL && inner->home.segment == outer->home.segment) {
-        at = reference_of(&inner->home);
+    if (home != NULL && home->segment != NULL && home->segment == outer->home.segment) {
+        at = reference_of(home);
     }
     memcpy(out, &at, sizeof at);
 }

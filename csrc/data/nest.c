@@ -53,6 +53,12 @@ static const kind kinds[] = {
     {IPS_TYPE_DEQUE, sizeof(ips_deque_shm), offsetof(ips_deque_shm, nest), true, wither_deque},
     {IPS_TYPE_VECTOR, sizeof(ips_deque_shm), offsetof(ips_deque_shm, nest), true, wither_deque},
     {IPS_TYPE_TYPED_VECTOR, sizeof(ips_flat_shm), offsetof(ips_flat_shm, nest), false, wither_flat},
+    {IPS_TYPE_STRING, sizeof(ips_flat_shm), offsetof(ips_flat_shm, nest), false, wither_flat},
+    {IPS_TYPE_BYTES, sizeof(ips_flat_shm), offsetof(ips_flat_shm, nest), false, wither_flat},
+    {IPS_TYPE_CELL, sizeof(ips_flat_shm), offsetof(ips_flat_shm, nest), false, wither_flat},
+    {IPS_TYPE_ATOMIC_INT, 0, 0, false, NULL},
+    {IPS_TYPE_ATOMIC_FLOAT, 0, 0, false, NULL},
+    {IPS_TYPE_ATOMIC_BOOL, 0, 0, false, NULL},
 };
 
 static const kind *
@@ -104,12 +110,38 @@ ips_nest_read(const void *bytes, size_t size, ips_reference *out)
 
 /* --- looking */
 
+static bool
+is_cell(const kind *known)
+{
+    return known->size == 0;
+}
+
+/* A number: it names no container that it stands in. */
+static int
+look_at_cell(ips_segment *segment, const kind *known, const ips_reference *at, uint64_t outer,
+    uint64_t *depth)
+{
+    if (at->generation == 0) {
+        return damaged(at->root, "it was never made");
+    }
+    if (ips_stable_generation(segment, at->root, known->type) != at->generation) {
+        return ips_root_gone(known->type);
+    }
+    if (depth != NULL) {
+        *depth = outer + 1;
+    }
+    return 0;
+}
+
 int
 ips_nest_look(ips_segment *segment, const ips_reference *at, uint64_t outer, uint64_t *depth)
 {
     const kind *known = kind_of(at->type);
     if (known == NULL || (outer >= IPS_NEST_DEPTH && outer != IPS_NEST_ANYWHERE) || at->root % 16 != 0) {
         return damaged(at->root, "no such thing can stand there");
+    }
+    if (is_cell(known)) {
+        return look_at_cell(segment, known, at, outer, depth);
     }
     ips_root_shm *root = ips_segment_at(segment, at->root, known->size);
     if (root == NULL || at->generation == 0) {
@@ -138,7 +170,8 @@ uint64_t
 ips_nest_depth(ips_segment *segment, uint32_t type, ips_offset offset)
 {
     const kind *known = kind_of(type);
-    ips_root_shm *root = known == NULL ? NULL : ips_root_at(segment, offset, type, known->size);
+    ips_root_shm *root = known == NULL || is_cell(known)
+        ? NULL : ips_root_at(segment, offset, type, known->size);
     return root == NULL ? 0 : LOAD(*word_of(known, root)) & (IPS_NEST_HOLDS - 1);
 }
 
@@ -153,6 +186,24 @@ ips_nest_holds(ips_segment *segment, uint32_t type, ips_offset offset)
 
 /* --- made */
 
+/* Its generation; of a block also how deep it stands. */
+static int
+christen(ips_segment *segment, const kind *known, uint64_t depth, ips_reference *inner)
+{
+    if (is_cell(known)) {
+        inner->generation = ips_stable_generation(segment, inner->root, known->type);
+        return inner->generation != 0 ? 0 : damaged(inner->root, "it is no cell");
+    }
+    ips_root_shm *root = ips_root_at(segment, inner->root, known->type, known->size);
+    if (root == NULL) {
+        return damaged(inner->root, "it is no block");
+    }
+    /* relaxed: nobody else knows the block yet. */
+    atomic_store_explicit(word_of(known, root), depth, memory_order_relaxed);
+    inner->generation = ips_tx_generation(segment);
+    return ips_root_christen(segment, inner->root, inner->generation);
+}
+
 int
 ips_nest_adopt(ips_segment *segment, const ips_reference *outer, ips_reference *inner)
 {
@@ -160,9 +211,7 @@ ips_nest_adopt(ips_segment *segment, const ips_reference *outer, ips_reference *
     const kind *known = kind_of(inner->type);
     ips_root_shm *around = holder == NULL || !holder->holds ? NULL
         : ips_root_at(segment, outer->root, holder->type, holder->size);
-    ips_root_shm *root = known == NULL
-        ? NULL : ips_root_at(segment, inner->root, known->type, known->size);
-    if (around == NULL || root == NULL) {
+    if (around == NULL || known == NULL) {
         return damaged(outer->root, "there is no room for one");
     }
     if (!ips_root_lives(around, outer->generation)) {
@@ -174,10 +223,7 @@ ips_nest_adopt(ips_segment *segment, const ips_reference *outer, ips_reference *
         return ips_fail(IPS_ETOOBIG, "containers stand in each other at most %u deep",
             IPS_NEST_DEPTH);
     }
-    /* relaxed: nobody else knows the block yet. */
-    atomic_store_explicit(word_of(known, root), depth, memory_order_relaxed);
-    inner->generation = ips_tx_generation(segment);
-    int status = ips_root_christen(segment, inner->root, inner->generation);
+    int status = christen(segment, known, depth, inner);
     if (status == 0 && (nest & IPS_NEST_HOLDS) == 0) {
         status = ips_tx_store(segment, outer->root + holder->nest_at, nest | IPS_NEST_HOLDS);
     }
@@ -193,7 +239,7 @@ grave_at(ips_segment *segment, ips_offset offset, const kind **known)
     ips_root_shm *root = offset == 0 || offset % 16 != 0
         ? NULL : ips_segment_at(segment, offset, sizeof *root);
     *known = root == NULL ? NULL : kind_of(LOAD(root->type));
-    if (*known == NULL || ips_segment_at(segment, offset, (*known)->size) == NULL ||
+    if (*known == NULL || is_cell(*known) || ips_segment_at(segment, offset, (*known)->size) == NULL ||
         LOAD(root->generation) != 0) {
         return NULL;
     }
@@ -245,6 +291,11 @@ ips_nest_drop(ips_segment *segment, const void *bytes, size_t size)
 {
     ips_reference at;
     const kind *known = ips_nest_read(bytes, size, &at) ? kind_of(at.type) : NULL;
+    if (known != NULL && is_cell(known)) {
+        return at.generation != 0 &&
+                ips_stable_generation(segment, at.root, known->type) == at.generation
+            ? ips_stable_free(segment, at.root) : damaged(at.root, "a value refers to none");
+    }
     ips_root_shm *root = known == NULL
         ? NULL : ips_root_at(segment, at.root, known->type, known->size);
     if (root == NULL || at.generation == 0 || !ips_root_lives(root, at.generation)) {

@@ -24,7 +24,7 @@
  * given back by ips_nest_reap, a little in each transaction: whoever took it away
  * does it at once, and if they died the next writer does.  The root that is being
  * emptied is the first of the list, and what stands in it is hung in behind it.
- * (A stable cell is given back in the transaction itself.)
+ * (A stable cell, of a number, is given back when the transaction commits.)
  *
  * Who writes: under the segment's lock, inside a transaction, through the
  * journal; the depth the constructor, plainly.  A survivor of a killed

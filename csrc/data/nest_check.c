@@ -43,6 +43,9 @@ check_one(ips_segment *segment, const ips_reference *at, reporter report, void *
     case IPS_TYPE_VECTOR:
         return check_deque(segment, at, report, context);
     case IPS_TYPE_TYPED_VECTOR:
+    case IPS_TYPE_STRING:
+    case IPS_TYPE_BYTES:
+    case IPS_TYPE_CELL:
         return check_flat(segment, at, report, context);
     default:
         return 0;

@@ -53,6 +53,32 @@ def test_what_is_loaded_is_what_was_dumped(format):
         assert dumped(second, format)[60:] == data[60:] or format == "msgpack"
 
 
+@pytest.mark.parametrize("format", ["json", "msgpack"])
+def test_containers_in_containers_come_back_as_what_they_were(format):
+    with Segment() as first, Segment() as second:
+        tree = first.construct(ipcsys.SharedMap, "tree", {"plain": (1,)})
+        inner = tree.construct(ipcsys.SharedMap, (1, "x"), {1: "a"})
+        inner.construct(ipcsys.SharedDeque, "queue", [1], 3).construct(ipcsys.SharedString, "text")
+        inner.construct(ipcsys.SharedVector, "doubles", [1.5], "d")
+        tree.construct(ipcsys.AtomicInt, "hits", 7)
+        tree["last"] = {"a": 1}
+        row = first.construct(ipcsys.SharedVector, "row", ["first"])
+        row.construct(ipcsys.SharedCell, [1, 2])
+        row.append("last")
+        data = dumped(first, format)
+        assert dumps.load(second, data) == 2 and second.check() == []
+        assert second["tree"] == tree and list(second["tree"]) == list(tree)
+        assert repr(second["tree"]) == repr(tree) and repr(second["row"]) == repr(row)
+        assert second["tree"]["hits"].add(1) == 8
+        assert second["tree"][1, "x"]["queue"].maxlen == 3
+        assert second["tree"][1, "x"]["doubles"].typecode == "d"
+        damaged = data.replace(b"SharedDeque", b"SharedShape")
+        with Segment() as third:
+            with pytest.raises(errors.DecodeError):
+                dumps.load(third, damaged)
+            assert len(third) == 0
+
+
 def test_a_dump_is_lines_of_json():
     with Segment("named") as segment:
         segment.construct(ipcsys.SharedMap, "m", {"a": 1}).close()

@@ -360,6 +360,60 @@ def test_a_full_segment_refuses_a_container_and_is_as_before(segment):
             del outer["k"]
 
 
+SMALL = {
+    "text": (ipcsys.SharedString, "text", lambda handle: handle.append("!"), "text!"),
+    "bytes": (ipcsys.SharedBytes, b"by", lambda handle: handle.append(33), b"by!"),
+    "cell": (ipcsys.SharedCell, [1], lambda handle: handle.store([1, 2]), [1, 2]),
+    "int": (ipcsys.AtomicInt, 5, lambda handle: handle.add(1), 6),
+    "float": (ipcsys.AtomicFloat, 1.5, lambda handle: handle.add(1), 2.5),
+    "bool": (ipcsys.AtomicBool, False, lambda handle: handle.store(True), True),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_texts_cells_and_numbers_stand_in_containers_too(segment, name):
+    cls, value, change_it, after = SMALL[name]
+    segment.construct(cls, "warm", value)
+    segment.destroy("warm")  # chunks of cells stay their type's
+    segment.construct(SharedMap, "outer")
+    segment.destroy("outer")
+    before = segment.stats()
+    outer = segment.construct(SharedMap, "outer")
+    made = outer.construct(cls, "k", value)
+    there = pickle.loads(pickle.dumps(made))
+    change_it(there)
+    assert type(outer["k"]) is cls and outer.copy() == {"k": after} and outer == {"k": after}
+    assert made.name is None and repr(made) in repr(outer) and outer.find_or_construct(cls, "k")
+    outer["k"] = made
+    row = outer.construct(SharedVector, "row")
+    row.construct(cls, value)
+    assert row.copy() == [value] and row.pop() == value
+    with pytest.raises(TypeError, match="construct"):
+        outer["other"] = made
+    with pytest.raises(Undo), segment.transaction():
+        outer.pop("k")
+        raise Undo
+    assert outer.pop("k") == after
+    for gone in (made, there):
+        with pytest.raises(ObjectGone):
+            change_it(gone)
+    made = outer.construct(cls, "k", value)
+    outer.clear()
+    with pytest.raises(ObjectGone):
+        change_it(made)
+    segment.destroy("outer")
+    assert segment.check() == [] and segment.stats().used == before.used
+
+
+def test_a_number_in_a_map_is_added_to_in_place(outer):
+    hits = outer.construct(ipcsys.AtomicInt, "hits")
+    outer["hits"] += 2
+    assert hits == 2 and outer["hits"].add(1) == 3
+    outer.construct(ipcsys.SharedString, "text", "a")
+    outer["text"] += "b"
+    assert outer == {"hits": 3, "text": "ab"}
+
+
 def test_the_memory_of_those_gone_in_a_transaction_comes_back_when_it_ends(segment, outer):
     outer.construct(SharedMap, "warm")
     outer.clear()
