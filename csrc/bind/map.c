@@ -488,9 +488,10 @@ PyDoc_STRVAR(map_doc,
     "          max_size=None, segment=None)\n--\n\n"
     "A dict in shared memory, safe against the death of any process that uses it.\n\n"
     "Values are copies: what you get is yours, and changing it changes nothing\n"
-    "shared.  Keys are None, bool, int, float, str, bytes, datetime and tuples of\n"
-    "these, and keep their order of insertion.  Lookups take no lock.  Inside\n"
-    "`with segment.transaction():` changes join the transaction.");
+    "shared, but for the containers that construct() makes in it.  Keys are None, bool,\n"
+    "int, float, str, bytes, datetime and tuples of these, and keep their order of\n"
+    "insertion.  Lookups take no lock.  Inside `with segment.transaction():` changes join\n"
+    "the transaction.");
 
 static PyMethodDef map_methods[] = {
     {"get", (PyCFunction)(void (*)(void))map_get, METH_FASTCALL, get_doc},

@@ -58,29 +58,14 @@ class NestedDelete(_Map):
         return self.object.__delitem__, "map"
 
 
-class NestedClear(_Map):
-    name = "map.clear with containers in it"
-    after = {}
-
-    def operation(self):
-        return (self.object.clear,)
-
-
-class NestedPopLeft(Alone):
-    """What stands in a deque is copied and taken away in one transaction."""
-
-    name = "deque.popleft of a map with others in it"
+class _Deque(Alone):
     kind = ipcsys.SharedDeque
     before = [{"x": [1, "b" * 300]}, "plain"]
-    after = before[1:]
 
     def create(self):
         self.object = ipcsys.SharedDeque(name=self.tag)
         self.object.construct(ipcsys.SharedMap).construct(ipcsys.SharedVector, "x", [1, "b" * 300])
         self.object.append("plain")
-
-    def operation(self):
-        return (self.object.popleft,)
 
     def read(self):
         return list(self.object.copy())
@@ -93,15 +78,25 @@ class NestedPopLeft(Alone):
         assert self.object.check() == [] and self.read() == found
 
 
-class NestedDequeConstruct(NestedPopLeft):
+class NestedAppend(_Deque):
     name = "deque.construct"
-    after = [*NestedPopLeft.before, {"a": "n" * 300}]
+    after = [*_Deque.before, {"n": "n" * 300}]
 
     def operation(self):
-        return self.object.construct, ipcsys.SharedMap, {"a": "n" * 300}
+        return self.object.construct, ipcsys.SharedMap, {"n": "n" * 300}
 
 
-class NestedVectorConstruct(NestedDequeConstruct):
+class NestedPopLeft(_Deque):
+    """What stands in a deque is copied and taken away in one transaction."""
+
+    name = "deque.popleft of a map with others in it"
+    after = _Deque.before[1:]
+
+    def operation(self):
+        return (self.object.popleft,)
+
+
+class NestedVectorConstruct(NestedAppend):
     name = "vector.construct"
     kind = ipcsys.SharedVector
 
