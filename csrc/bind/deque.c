@@ -297,7 +297,6 @@ static int
 deque_assign(PyObject *object, PyObject *key, PyObject *value)
 {
     ips_deque_object *self = (ips_deque_object *)object;
-    ips_snapshot encoded = {0};
     int64_t index;
     int status = ips_container_check(&self->base) < 0 || index_of(key, &index) < 0 ? -1 : 0;
     const int there = status < 0 || value == NULL ? 0 : ips_sequence_is_there(self, index, value);
@@ -307,10 +306,8 @@ deque_assign(PyObject *object, PyObject *key, PyObject *value)
     if (status == 0 && value == NULL) {
         status = ips_sequence_take(self, index, IPS_ROW_ANY, NULL);
     } else if (status == 0) {
-        status = ips_sequence_encode(self->base.state, NULL, value, &encoded);
-        status = status < 0 ? status : ips_sequence_set(self, index, &encoded);
+        status = ips_sequence_set(self, index, value);
     }
-    ips_snapshot_clear(&encoded);
     if (status == IPS_ROW_RANGE) {
         (void)ips_sequence_raise_range(object, "index");
     }

@@ -146,10 +146,7 @@ act_set(void *context)
     if (job->self->format != NULL) {
         return ips_flat_set(&job->self->flat, job->index, job->item);
     }
-    size_t at = 0;
-    ips_value value;
-    (void)ips_snapshot_next(job->values, &at, &value);
-    return ips_deque_set(&job->self->deque, job->index, &value);
+    return ips_deque_set(&job->self->deque, job->index, job->value);
 }
 
 static int
@@ -263,8 +260,12 @@ ips_sequence_append(ips_sequence *self, PyObject *value)
 {
     operation job = {0};
     if (self->format != NULL) {
-        return ips_item_pack(self->format, value, &job.item) < 0 ? -1
-            : change(self, act_append, &job);
+        if (ips_item_pack(self->format, value, &job.item) < 0) {
+            return -1;
+        }
+        self->changes++;
+        return self->base.home.segment != NULL && ips_flat_append_single(&self->flat, job.item)
+            ? 0 : change(self, act_append, &job);
     }
     ips_encoded encoded;
     if (ips_nested_refuse(self->base.state, value) < 0 ||
@@ -298,13 +299,32 @@ ips_sequence_extend(ips_sequence *self, const ips_snapshot *values)
 }
 
 int
-ips_sequence_set(ips_sequence *self, int64_t index, const ips_snapshot *value)
+ips_sequence_set_item(ips_sequence *self, int64_t index, uint64_t item)
 {
-    operation job = {.index = index, .values = value};
+    operation job = {.index = index, .item = item};
+    self->changes++;
+    return self->base.home.segment != NULL && ips_flat_set_single(&self->flat, index, item)
+        ? 0 : change(self, act_set, &job);
+}
+
+int
+ips_sequence_set(ips_sequence *self, int64_t index, PyObject *value)
+{
+    operation job = {.index = index};
     if (self->format != NULL) {
-        memcpy(&job.item, value->bytes, self->format->size);
+        return ips_item_pack(self->format, value, &job.item) < 0
+            ? -1 : ips_sequence_set_item(self, index, job.item);
     }
-    return change(self, act_set, &job);
+    ips_encoded encoded;
+    if (ips_nested_refuse(self->base.state, value) < 0 ||
+        ips_value_encode(self->base.state, value, 0, &encoded) < 0) {
+        return -1;
+    }
+    const ips_value plain = {encoded.bytes, encoded.size, encoded.kind};
+    job.value = &plain;
+    int status = change(self, act_set, &job);
+    ips_encoded_clear(&encoded);
+    return status;
 }
 
 int

@@ -47,7 +47,8 @@ int ips_sequence_index_of(PyObject *index, int64_t *out);
  * the object is open, as encoding may have run Python code. */
 int ips_sequence_append(ips_sequence *self, PyObject *value);
 int ips_sequence_extend(ips_sequence *self, const ips_snapshot *values);
-int ips_sequence_set(ips_sequence *self, int64_t index, const ips_snapshot *value);
+int ips_sequence_set(ips_sequence *self, int64_t index, PyObject *value);
+int ips_sequence_set_item(ips_sequence *self, int64_t index, uint64_t item);
 int ips_sequence_splice(ips_sequence *self, ips_span span, const ips_snapshot *values);
 int ips_sequence_assign(ips_sequence *self, ips_span span, const ips_snapshot *values,
     uint64_t *count);

@@ -145,10 +145,14 @@ static int
 assign_at(ips_sequence *self, int64_t index, PyObject *value)
 {
     ips_snapshot one = {0};
+    uint64_t item = 0;
     int status = value == NULL ? 0 : self->text->encode_one(self->base.state, value, &one);
+    if (status == 0 && value != NULL) {
+        memcpy(&item, one.bytes, self->format->size);
+    }
     if (status == 0) {
         status = value == NULL ? ips_sequence_take(self, index, IPS_ROW_ANY, NULL)
-                               : ips_sequence_set(self, index, &one);
+                               : ips_sequence_set_item(self, index, item);
     }
     ips_snapshot_clear(&one);
     if (status == IPS_ROW_RANGE) {

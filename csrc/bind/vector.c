@@ -120,18 +120,12 @@ assign_slice(ips_sequence *self, ips_span span, PyObject *iterable)
 static int
 assign_at(ips_sequence *self, int64_t index, PyObject *value)
 {
-    ips_snapshot encoded = {0};
     int status = value == NULL ? 0 : ips_sequence_is_there(self, index, value);
     if (status != 0) {
         return status < 0 ? -1 : 0;
     }
-    if (value == NULL) {
-        status = ips_sequence_take(self, index, IPS_ROW_ANY, NULL);
-    } else {
-        status = ips_sequence_encode(self->base.state, self->format, value, &encoded);
-        status = status < 0 ? status : ips_sequence_set(self, index, &encoded);
-        ips_snapshot_clear(&encoded);
-    }
+    status = value == NULL ? ips_sequence_take(self, index, IPS_ROW_ANY, NULL)
+                           : ips_sequence_set(self, index, value);
     if (status == IPS_ROW_RANGE) {
         (void)ips_sequence_raise_range((PyObject *)self, "assignment index");
     }

@@ -351,6 +351,79 @@ replace(const ips_flat *flat, const cut *at, ips_flat_shape *now, const ips_flat
     return status < 0 ? status : store_shape(flat, now);
 }
 
+/* --- one item, without the journal: it lies in one word */
+
+typedef struct {
+    ips_flat_shape shape;
+    _Atomic uint64_t *word; /* which the item is in */
+    uint64_t with;          /* the word with the item */
+} single;
+
+/* With the lock taken: the item at `index` of all there is room for; or false. */
+static bool
+begin_single(const ips_flat *flat, uint64_t item, single *out)
+{
+    if (!ips_single_begin(flat->segment)) {
+        return false;
+    }
+    out->shape = ips_flat_shape_of(flat);
+    out->word = NULL;
+    out->with = item;
+    return true;
+}
+
+static bool
+find_word(const ips_flat *flat, uint64_t index, single *at)
+{
+    ips_flat_items items;
+    if (!ips_root_lives(&flat->shm->root, flat->generation) ||
+        !ips_flat_open_items(flat, &at->shape, &items) || index >= items.capacity) {
+        return false;
+    }
+    uint8_t *place = items.bytes + index * flat->size;
+    uintptr_t inside = (uintptr_t)place % 8;
+    const uint64_t item = at->with;
+    at->word = (_Atomic uint64_t *)(void *)(place - inside);
+    at->with = LOAD(*at->word);
+    memcpy((uint8_t *)&at->with + inside, &item, flat->size);
+    return true;
+}
+
+/* The word means nothing yet where the item is: it comes first, then version and
+ * length, as at an end of a deque (data/ends.c). */
+bool
+ips_flat_append_single(const ips_flat *flat, uint64_t item)
+{
+    single at;
+    if (!begin_single(flat, item, &at)) {
+        return false;
+    }
+    bool done = find_word(flat, at.shape.length, &at);
+    if (done) {
+        /* Pairs with the acquire fence in ips_read_ok; relaxed after it. */
+        atomic_thread_fence(memory_order_release);
+        atomic_store_explicit(at.word, at.with, memory_order_relaxed);
+        done = ips_single_store(&flat->shm->root.version, &flat->shm->length,
+            at.shape.length + 1);
+    }
+    ips_single_end(flat->segment);
+    return done;
+}
+
+bool
+ips_flat_set_single(const ips_flat *flat, int64_t index, uint64_t item)
+{
+    single at;
+    uint64_t place;
+    if (!begin_single(flat, item, &at)) {
+        return false;
+    }
+    bool done = ips_row_index(index, at.shape.length, &place) && find_word(flat, place, &at) &&
+                ips_single_store(&flat->shm->root.version, at.word, at.with);
+    ips_single_end(flat->segment);
+    return done;
+}
+
 int
 ips_flat_append(const ips_flat *flat, uint64_t item)
 {

@@ -84,6 +84,12 @@ IPS_MUST_CHECK int ips_flat_get(const ips_flat *flat, int64_t index, uint64_t *i
 /* 0 or IPS_ROW_BUSY. */
 IPS_MUST_CHECK int ips_flat_length(const ips_flat *flat, uint64_t *out);
 
+/* One item more, or another in the place of one, as a transaction of its own
+ * without a journal, at once.  False, and nothing happened, where it takes more
+ * than that (ips_deque_add_single): then the usual way. */
+bool ips_flat_append_single(const ips_flat *flat, uint64_t item);
+bool ips_flat_set_single(const ips_flat *flat, int64_t index, uint64_t item);
+
 /* --- inside a transaction; after an error the caller aborts it */
 
 IPS_MUST_CHECK int ips_flat_create(ips_segment *segment, uint32_t type, unsigned size, char code,
