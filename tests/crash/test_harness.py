@@ -165,3 +165,12 @@ def test_an_exception_of_the_stepped_call_comes_through():
     with pytest.raises(ZeroDivisionError):
         stepping.count(lambda: 1 // 0, library=LIBC)
     assert stepping.count(os.getppid, library=LIBC) > 1
+
+
+def test_an_outcome_that_is_not_its_states_is_told():
+    events = [3, 5]  # three states: up to instruction 3, up to 5, and after it
+    outcomes = {"event": {1: False, 2: False, 3: True}, "step": {3: False, 5: False, 6: True}}
+    assert sweeping._different(events, outcomes, 0) == []
+    outcomes["step"][5] = True
+    assert [where for where, _what in sweeping._different(events, outcomes, 0)] == ["step 5"]
+    assert sweeping._different(events, outcomes, 1) == []  # counted from one less, that time
