@@ -582,7 +582,10 @@ class Segment:
         create: _Create = None,
         cleanup: _Cleanup = None,
         huge_pages: bool = False,
+        readonly: bool = False,
     ) -> None: ...
+    @property
+    def readonly(self) -> bool: ...
     @property
     def name(self) -> str | None: ...
     @property

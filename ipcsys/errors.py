@@ -30,6 +30,7 @@ library already catches:
     ├── OperatingSystemError (OSError)        a system call failed; `.errno` says how
     ├── OutOfMemory (MemoryError)             private memory is full
     ├── PeerDied (BrokenPipeError)            the other side died
+    ├── ReadOnly (PermissionError)            opened with readonly=True
     ├── RemoteError (RuntimeError)            a handler in another process raised
     ├── SegmentFull (MemoryError)
     │   ├── PoolFull                          all blocks of the pool are in use
@@ -75,6 +76,7 @@ __all__ = [
     "PeerDied",
     "PoolFull",
     "QuotaExceeded",
+    "ReadOnly",
     "RemoteError",
     "SchemaError",
     "SegmentFull",
@@ -194,6 +196,10 @@ class OutOfMemory(Error, MemoryError):
 
 class PeerDied(Error, BrokenPipeError):
     """The process on the other side died before it answered."""
+
+
+class ReadOnly(Error, PermissionError):
+    """The segment was opened with readonly=True: nothing in it can be changed."""
 
 
 class RemoteError(Error, RuntimeError):

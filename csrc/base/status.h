@@ -46,7 +46,8 @@
     X(SCHEMA,   SchemaError,          "the declaration does not fit what is stored") \
     X(CONFLICT, Conflict,             "somebody committed a change meanwhile")  \
     X(QUOTA,    QuotaExceeded,        "the quota of this process is used up")   \
-    X(POOLFULL, PoolFull,             "the pool has no block for it")
+    X(POOLFULL, PoolFull,             "the pool has no block for it")           \
+    X(READONLY, ReadOnly,             "nothing can be changed here")
 
 enum {
 #define IPS_STATUS_ORDINAL(name, cls, text) IPS_ORDINAL_##name,

@@ -298,7 +298,8 @@ init(PyObject *object, PyObject *args, PyObject *kwargs)
         PyMem_Free(kind);
         return -1;
     }
-    self->readonly = asked.readonly != 0;
+    self->readonly = asked.readonly != 0 ||
+                     (is_inside && ips_segment_is_read_only(self->home.segment));
     return 0;
 }
 

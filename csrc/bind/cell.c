@@ -108,21 +108,24 @@ ips_cell_type_from_segment(uint32_t type)
     return IPS_CELL_FREE;
 }
 
-/* `place` becomes the object's, or is given up. */
+/* `place` becomes the object's, or is given up.  A cell's words change without a
+ * transaction, and most uses change some: none is had from a segment to be read. */
 static int
 adopt_place(ips_cell_object *self, ips_cell_place *place)
 {
     ips_segment *segment = place->home.segment;
+    bool refused = ips_segment_is_read_only(segment);
     ips_cell cell = {.shm = ips_segment_at(segment, place->home.root, IPS_STABLE_SIZE),
                      .space = ips_segment_object(segment)->space};
     ips_stable_wide(segment, place->home.root, place->type, place->home.name, &cell.wide);
-    if (cell.shm == NULL || (ips_stable_is_wide(place->type) && cell.wide.shm == NULL)) {
+    if (refused || cell.shm == NULL || (ips_stable_is_wide(place->type) && cell.wide.shm == NULL)) {
         ips_home_leave(&place->home);
         PyMem_Free(place);
         ips_state *state = ips_state_of_type(Py_TYPE(self));
         if (state != NULL) {
-            (void)ips_raise_text(state, IPS_ECORRUPT, "the %s lies outside its segment",
-                                 Py_TYPE(self)->tp_name);
+            (void)ips_raise_text(state, refused ? IPS_EREADONLY : IPS_ECORRUPT, refused
+                                 ? "the segment of the %s was opened with readonly=True"
+                                 : "the %s lies outside its segment", Py_TYPE(self)->tp_name);
         }
         return -1;
     }

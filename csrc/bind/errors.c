@@ -48,6 +48,7 @@ errno_of(int status)
     case IPS_EINUSE: return EBUSY;
     case IPS_EMEMBERS: return EUSERS;
     case IPS_EPEERDIED: return EPIPE;
+    case IPS_EREADONLY: return EROFS;
     default: return EIO;
     }
 }

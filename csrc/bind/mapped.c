@@ -8,6 +8,7 @@
 #include "data/revival.h"
 #include "os/clock.h"
 #include "segment/mapped.h"
+#include "segment/readout.h"
 
 PyObject *
 ips_path_of(PyObject *path)
@@ -70,6 +71,27 @@ ips_mapped_init(ips_state *state, PyObject *path, const ips_options *options, ui
     }
     *out = job.segment;
     return 0;
+}
+
+static int
+readout_step(void *context, int64_t deadline)
+{
+    filing *job = (filing *)context;
+    return ips_readout_open(job->space, job->spec.path, job->spec.revive, deadline, &job->segment);
+}
+
+int
+ips_mapped_init_readout(ips_state *state, PyObject *path, const ips_options *options,
+                        ips_segment **out)
+{
+    filing job = {.space = options->space};
+    job.spec = (ips_mapped_spec){.path = PyBytes_AS_STRING(path), .revive = ips_type_revive};
+    int status = ips_wait_without_gil(readout_step, &job, IPS_FOREVER);
+    if (status < 0 && PyErr_Occurred() == NULL) {
+        (void)ips_raise(state, status);
+    }
+    *out = status < 0 ? NULL : job.segment;
+    return status < 0 ? -1 : 0;
 }
 
 int

@@ -14,6 +14,10 @@ PyObject *ips_path_of(PyObject *path);
 int ips_mapped_init(ips_state *state, PyObject *path, const ips_options *options,
                     uint64_t size, uint64_t max_size, ips_segment **out);
 
+/* The same to be looked at only: a copy of what its last flush brought there. */
+int ips_mapped_init_readout(ips_state *state, PyObject *path, const ips_options *options,
+                            ips_segment **out);
+
 /* The thread of autoflush=, once the segment is open; `seconds` as given.
  * 0, or -1 with an exception set. */
 int ips_autoflush_check(PyObject *seconds, PyObject *path);

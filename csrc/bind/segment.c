@@ -40,8 +40,37 @@ ips_segment_of(ips_state *state, PyObject *segment)
 
 typedef struct {
     PyObject *name, *size, *max_size, *path, *autoflush, *namespace_, *create, *cleanup;
-    int huge_pages;
+    int huge_pages, readonly;
 } arguments;
+
+/* To be looked at only: what exists, under its name or in its file. */
+static int
+open_to_read(ips_state *state, const arguments *given, PyObject *path, ips_segment **out)
+{
+    ips_options options;
+    if ((given->name == NULL) == (path == NULL)) {
+        PyErr_SetString(PyExc_ValueError, "readonly=True needs a name, or path= alone: it makes "
+                                          "nothing, and what it reads from a file has no name");
+        return -1;
+    }
+    if (given->cleanup != NULL || given->autoflush != NULL
+        || (given->create != NULL && given->create != Py_None && given->create != Py_False)) {
+        PyErr_SetString(PyExc_ValueError, "readonly=True goes with neither create=True, nor "
+                                          "cleanup=, nor autoflush=");
+        return -1;
+    }
+    if (ips_options_of(state, given->name, given->namespace_, NULL, NULL, &options) < 0) {
+        return -1;
+    }
+    if (path != NULL) {
+        return ips_mapped_init_readout(state, path, &options, out);
+    }
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = ips_segment_open_to_read(options.space, options.name, out);
+    Py_END_ALLOW_THREADS
+    return status < 0 ? (ips_raise(state, status), -1) : 0;
+}
 
 static int
 sizes_of(const arguments *given, uint64_t *size, uint64_t *max_size)
@@ -99,15 +128,15 @@ static int
 segment_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"name", "size", "max_size", "path", "autoflush", "namespace",
-                            "create", "cleanup", "huge_pages", NULL};
+                            "create", "cleanup", "huge_pages", "readonly", NULL};
     ips_segment_handle *self = (ips_segment_handle *)object;
-    arguments given = {NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0};
+    arguments given = {.name = NULL};
     ips_state *state = ips_state_of_type(Py_TYPE(object));
     if (state == NULL
-        || !PyArg_ParseTupleAndKeywords(args, kwargs, "|OOO$OOOOOp:Segment", names, &given.name,
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "|OOO$OOOOOpp:Segment", names, &given.name,
                                         &given.size, &given.max_size, &given.path,
                                         &given.autoflush, &given.namespace_, &given.create,
-                                        &given.cleanup, &given.huge_pages)) {
+                                        &given.cleanup, &given.huge_pages, &given.readonly)) {
         return -1;
     }
     if (self->segment != NULL) {
@@ -121,7 +150,8 @@ segment_init(PyObject *object, PyObject *args, PyObject *kwargs)
     }
     int result = is_given(given.autoflush) ? ips_autoflush_check(given.autoflush, path) : 0;
     if (result == 0) {
-        result = open_given(state, &given, path, &self->segment);
+        result = (given.readonly ? open_to_read : open_given)(state, &given, path,
+                                                              &self->segment);
     }
     if (result == 0 && given.huge_pages) {
         ips_segment_want_huge(self->segment);
@@ -198,6 +228,9 @@ segment_request_shutdown(PyObject *object, PyObject *unused)
     if (state == NULL) {
         return NULL;
     }
+    if (ips_segment_is_read_only(segment)) {
+        return ips_raise_text(state, IPS_EREADONLY, "the segment was opened with readonly=True");
+    }
     ips_object *file = ips_segment_object(segment);
     int status = IPS_OK;
     if (file->named && !ips_object_removed(file)) {
@@ -221,6 +254,10 @@ segment_reduce(PyObject *object, PyObject *unused)
     (void)unused;
     ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
     ips_state *state = segment == NULL ? NULL : ips_state_of_type(Py_TYPE(object));
+    if (state != NULL && ips_segment_is_read_only(segment)) {
+        return ips_raise_text(state, IPS_EREADONLY, "a handle opened with readonly=True does not "
+                              "travel; open the segment in the other process");
+    }
     return state == NULL ? NULL
         : ips_pickled(object, ips_pickled_file(state, ips_segment_object(segment)));
 }
@@ -277,163 +314,6 @@ segment_restore(PyObject *type, PyObject *args)
 
 /* --- facts --------------------------------------------------------------- */
 
-static PyStructSequence_Field stats_fields[] = {
-    {"size", "bytes of memory the segment takes"},
-    {"max_size", "bytes it may grow to"},
-    {"free", "bytes that can still be given out before it has to grow"},
-    {"used", "bytes of its blocks, their tags included"},
-    {"blocks", "blocks in use"},
-    {"objects", "objects under keys"},
-    {"members", "processes that have it open"},
-    {"overhead", "bytes of the heap that are neither used nor free: heads and leftovers"},
-    {"largest_free", "bytes of the largest block that can be given out without growing"},
-    {"memory", "bytes of memory its file takes now; less than size after trim()"},
-    {"pools", "pools in it"},
-    {"arenas", "arenas in it"},
-    {"huge_pages", "1 where this process asked for huge pages and the system has them for it"},
-    {"quota", "bytes that this process may have in use; 0: as many as it likes"},
-    {"charged", "bytes it has, of what counts for its quota"},
-    {NULL, NULL},
-};
-
-static PyStructSequence_Desc stats_description = {
-    .name = "ipcsys.SegmentStats",
-    .doc = "SegmentStats(iterable, /)\n--\n\nWhat Segment.stats() returns.",
-    .fields = stats_fields,
-    .n_in_sequence = 15,
-};
-
-PyDoc_STRVAR(stats_doc, "stats($self, /)\n--\n\n"
-"Sizes in bytes and counts, as an immutable named tuple.");
-
-static PyObject *
-segment_stats(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
-    ips_state *state = segment == NULL ? NULL : ips_state_of_type(Py_TYPE(object));
-    if (state == NULL) {
-        return NULL;
-    }
-    ips_segment_stats stats;
-    int status;
-    ips_segment_hold(segment);
-    Py_BEGIN_ALLOW_THREADS /* counting members probes the dead */
-    status = ips_segment_stats_of(segment, &stats);
-    ips_segment_close(segment);
-    Py_END_ALLOW_THREADS
-    PyObject *result = status < 0 ? ips_raise(state, status)
-                                  : PyStructSequence_New(state->segment_stats_type);
-    const uint64_t numbers[] = {stats.size,     stats.max_size,     stats.free_bytes, stats.used,
-                                stats.blocks,   stats.objects,      stats.members,
-                                stats.overhead, stats.largest_free, stats.memory,
-                                stats.pools,    stats.arenas,       stats.huge_pages,
-                                stats.quota,    stats.charged};
-    for (int i = 0; result != NULL && i < (int)(sizeof numbers / sizeof *numbers); i++) {
-        PyObject *number = PyLong_FromUnsignedLongLong(numbers[i]);
-        if (number == NULL) {
-            Py_CLEAR(result);
-        } else {
-            PyStructSequence_SET_ITEM(result, i, number);
-        }
-    }
-    return result;
-}
-
-/* Lines of a report, gathered without the GIL. */
-typedef struct {
-    ips_segment *segment;
-    char *text; /* lines, each with its NUL */
-    size_t size;
-} reporting;
-
-static void
-gather(const char *line, void *context)
-{
-    reporting *job = (reporting *)context;
-    size_t length = strlen(line) + 1;
-    char *text = realloc(job->text, job->size + length);
-    if (text != NULL) { /* else one line less */
-        memcpy(text + job->size, line, length);
-        job->text = text;
-        job->size += length;
-    }
-}
-
-static int
-check_step(void *context, int64_t deadline)
-{
-    reporting *job = (reporting *)context;
-    job->size = 0; /* of an attempt that a signal cut short */
-    return ips_shared_check_all(job->segment, deadline, gather, job);
-}
-
-PyDoc_STRVAR(check_doc, "check($self, /)\n--\n\n"
-"Every invariant of the segment's memory and objects, one line for each that is broken; []\n"
-"when sound.  Every byte is counted as owned, free or overhead, and every block must be some\n"
-"object's, and one's only: what nothing leads to is reported as a leak.");
-
-static PyObject *
-segment_check(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
-    ips_state *state = segment == NULL ? NULL : ips_state_of_type(Py_TYPE(object));
-    if (state == NULL || ips_transaction_admit(state, segment) < 0) {
-        return NULL;
-    }
-    reporting job = {.segment = segment};
-    ips_segment_hold(segment);
-    int status = ips_wait_without_gil(check_step, &job, IPS_FOREVER);
-    ips_segment_close(segment);
-    PyObject *lines = PyErr_Occurred() != NULL                      ? NULL
-                      : status < 0 && job.size == 0 ? ips_raise(state, status) : PyList_New(0);
-    for (size_t at = 0; lines != NULL && at < job.size; at += strlen(job.text + at) + 1) {
-        PyObject *line = PyUnicode_DecodeUTF8(job.text + at, (Py_ssize_t)strlen(job.text + at),
-                                              "replace");
-        if (line == NULL || PyList_Append(lines, line) < 0) {
-            Py_CLEAR(lines);
-        }
-        Py_XDECREF(line);
-    }
-    free(job.text);
-    return lines;
-}
-
-static int
-mark_step(void *segment, int64_t deadline)
-{
-    return ips_segment_trim_mark((ips_segment *)segment, deadline);
-}
-
-PyDoc_STRVAR(trim_doc, "trim($self, /)\n--\n\n"
-"Give the memory of free pages back to the system; how many bytes that were.  The segment\n"
-"keeps its size and takes the memory again when it needs it (SegmentFull or OSError where the\n"
-"system has none then).  0 while another process has the segment open, or a pickled handle of\n"
-"it is under way: a reader there could still be looking.  TransactionError inside a transaction.");
-
-static PyObject *
-segment_trim(PyObject *object, PyObject *unused)
-{
-    (void)unused;
-    ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
-    ips_state *state = segment == NULL ? NULL : ips_state_of_type(Py_TYPE(object));
-    if (state == NULL || ips_transaction_admit(state, segment) < 0) {
-        return NULL;
-    }
-    uint64_t given_back = 0;
-    ips_segment_hold(segment);
-    int status = ips_wait_without_gil(mark_step, segment, IPS_FOREVER);
-    if (status == 0) {
-        status = ips_segment_trim_punch(segment, &given_back); /* readers need the GIL */
-    }
-    ips_segment_close(segment);
-    if (PyErr_Occurred() != NULL) {
-        return NULL;
-    }
-    return status < 0 ? ips_raise(state, status) : PyLong_FromUnsignedLongLong(given_back);
-}
-
 PyDoc_STRVAR(transaction_doc, "transaction($self, /, timeout=None)\n--\n\n"
 "A context manager: everything done to the segment in its block happens whole or not at all,\n"
 "against exceptions and against kill -9.  Nested in another of the same thread it is a\n"
@@ -466,6 +346,14 @@ segment_closed(PyObject *object, void *unused)
 }
 
 static PyObject *
+segment_readonly(PyObject *object, void *unused)
+{
+    (void)unused;
+    ips_segment *segment = ips_segment_handle_open((ips_segment_handle *)object);
+    return segment == NULL ? NULL : PyBool_FromLong(ips_segment_is_read_only(segment));
+}
+
+static PyObject *
 segment_shutdown_requested(PyObject *object, void *unused)
 {
     (void)unused;
@@ -493,9 +381,7 @@ static PyMethodDef segment_methods[] = {
     {"transaction", (PyCFunction)(void (*)(void))ips_transaction_of,
      METH_VARARGS | METH_KEYWORDS, transaction_doc},
     {"read", (PyCFunction)(void (*)(void))ips_view_of, METH_VARARGS | METH_KEYWORDS, read_doc},
-    {"stats", segment_stats, METH_NOARGS, stats_doc},
-    {"trim", segment_trim, METH_NOARGS, trim_doc},
-    {"check", segment_check, METH_NOARGS, check_doc},
+    IPS_SEGMENT_FACT_METHODS,
     {"close", segment_close, METH_NOARGS, close_doc},
     {"request_shutdown", segment_request_shutdown, METH_NOARGS, request_shutdown_doc},
     IPS_SEGMENT_FILE_METHODS,
@@ -513,6 +399,7 @@ static PyGetSetDef segment_getsets[] = {
     {"name", segment_name, NULL, "The name, or None.", NULL},
     {"path", ips_segment_path, NULL, "Where its file is, or None.", NULL},
     {"closed", segment_closed, NULL, "True once close() was called.", NULL},
+    {"readonly", segment_readonly, NULL, "True where it was opened with readonly=True.", NULL},
     {"shutdown_requested", segment_shutdown_requested, NULL,
      "True once the segment goes with its last user.", NULL},
     {NULL},
@@ -525,7 +412,7 @@ static PyMemberDef segment_members[] = {
 
 PyDoc_STRVAR(segment_doc,
 "Segment(name=None, size='10 MiB', max_size=None, *, path=None, autoflush=None,\n"
-"        namespace=None, create=None, cleanup=None, huge_pages=False)\n"
+"        namespace=None, create=None, cleanup=None, huge_pages=False, readonly=False)\n"
 "--\n\n"
 "Transactional memory that processes share, with objects under keys.\n\n"
 "Sizes are bytes or text such as '64 KiB'; the creator's count.  A segment\n"
@@ -536,7 +423,12 @@ PyDoc_STRVAR(segment_doc,
 "there, or, with `autoflush`, one at most so many seconds old (a thread of this\n"
 "process looks).  `create` then is about the file; `name` may be left out.\n\n"
 "`huge_pages` asks the kernel for large pages in this process's view of it;\n"
-"stats() tell whether it can have them.");
+"stats() tell whether it can have them.\n\n"
+"`readonly=True` opens what exists to be looked at: whatever would change it raises\n"
+"ReadOnly, buffers cannot be written to, and locks and numbers in it cannot be used.\n"
+"With `path` it is a private copy of what the last flush() brought to the file, for\n"
+"which permission to read is enough; the file must be this user's or the superuser's,\n"
+"and closed to others' writing.  InUse where this process has the segment open to write.");
 
 static PyType_Slot segment_slots[] = {
     {Py_tp_doc, (void *)segment_doc},
@@ -564,11 +456,9 @@ static PyType_Spec segment_spec = {
 int
 ips_add_segment(PyObject *module, ips_state *state)
 {
-    state->segment_stats_type = PyStructSequence_NewType(&stats_description);
     state->segment_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &segment_spec, NULL);
-    if (state->segment_type == NULL || state->segment_stats_type == NULL
-        || PyModule_AddType(module, state->segment_type) < 0
-        || PyModule_AddType(module, state->segment_stats_type) < 0) {
+    if (state->segment_type == NULL || PyModule_AddType(module, state->segment_type) < 0
+        || ips_add_segment_facts(module, state) < 0) {
         return -1;
     }
     return ips_add_transaction(module, state) < 0 || ips_add_region(module, state) < 0

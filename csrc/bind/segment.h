@@ -52,4 +52,26 @@ int ips_segment_contains(PyObject *self, PyObject *key);
     {"keys", ips_segment_keys, METH_NOARGS, "keys($self, /)\n--\n\n"                          \
      "A list of the keys, in order of construction."}
 
+/* bind/segment_facts.c */
+PyObject *ips_segment_stats_tuple(PyObject *self, PyObject *unused);
+PyObject *ips_segment_problems(PyObject *self, PyObject *unused);
+PyObject *ips_segment_trim(PyObject *self, PyObject *unused);
+int ips_add_segment_facts(PyObject *module, ips_state *state);
+
+#define IPS_SEGMENT_FACT_METHODS \
+    {"stats", ips_segment_stats_tuple, METH_NOARGS, \
+     "stats($self, /)\n--\n\n" \
+     "Sizes in bytes and counts, as an immutable named tuple."}, \
+    {"check", ips_segment_problems, METH_NOARGS, \
+     "check($self, /)\n--\n\n" \
+     "Every invariant of the segment's memory and objects, one line for each that is broken; []\n" \
+     "when sound.  Every byte is counted as owned, free or overhead, and every block must be some\n" \
+     "object's, and one's only: what nothing leads to is reported as a leak."}, \
+    {"trim", ips_segment_trim, METH_NOARGS, \
+     "trim($self, /)\n--\n\n" \
+     "Give the memory of free pages back to the system; how many bytes that were.  The segment\n" \
+     "keeps its size and takes the memory again when it needs it (SegmentFull or OSError where the\n" \
+     "system has none then).  0 while another process has the segment open, or a pickled handle of\n" \
+     "it is under way: a reader there could still be looking.  TransactionError inside a transaction."}
+
 #endif

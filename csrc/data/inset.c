@@ -150,7 +150,8 @@ ips_inset_leave(ips_segment *segment, ips_offset cell)
         was_last = true;
     }
     (void)pthread_mutex_unlock(&guard);
-    return was_last && ips_anchor_load(segment, IPS_ANCHOR_ARRAYS) != 0;
+    return was_last && !ips_segment_is_read_only(segment) &&
+           ips_anchor_load(segment, IPS_ANCHOR_ARRAYS) != 0;
 }
 
 static bool

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "os/clock.h"
+#include "os/file.h"
 #include "os/process.h"
 
 #define FIRST_NAP_NS 50000
@@ -83,12 +84,48 @@ ips_disk_folder(const char *path, int *fd)
     return IPS_OK;
 }
 
+static int
+check_reading(int fd, const char *path)
+{
+    ips_file_facts facts;
+    int status = ips_file_facts_of(fd, &facts);
+    if (status == 0 && !facts.regular) {
+        return ips_fail(IPS_EFORMAT, "'%.150s' is not a regular file", path);
+    }
+    if (status == 0 && facts.uid != geteuid() && facts.uid != 0) {
+        return ips_fail(IPS_EACCESS, "'%.150s' belongs to user %u, neither to user %u nor to the "
+                        "superuser", path, facts.uid, (unsigned)geteuid());
+    }
+    if (status == 0 && (facts.mode & 022) != 0) {
+        return ips_fail(IPS_EACCESS, "others may write to '%.150s' (mode %03o)", path,
+                        facts.mode & 0777);
+    }
+    return status;
+}
+
 int
-ips_disk_lock(int fd, int64_t deadline)
+ips_disk_open_to_read(const char *path, int *fd)
+{
+    int opened = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    if (opened < 0) {
+        return errno == ELOOP ? ips_fail(IPS_EACCESS, "'%.150s' is a symbolic link", path)
+                              : ips_fail_errno("'%.150s'", path);
+    }
+    int status = check_reading(opened, path);
+    if (status < 0) {
+        (void)close(opened);
+        return status;
+    }
+    *fd = opened;
+    return IPS_OK;
+}
+
+static int
+take_lock(int fd, short type, int64_t deadline)
 {
     note(0, fd + 1);
     for (int64_t nap = FIRST_NAP_NS;; nap = nap * 2 < LONGEST_NAP_NS ? nap * 2 : LONGEST_NAP_NS) {
-        if (set_lock(fd, F_WRLCK) == 0) {
+        if (set_lock(fd, type) == 0) {
             return IPS_OK;
         }
         int64_t now = ips_now();
@@ -100,6 +137,18 @@ ips_disk_lock(int fd, int64_t deadline)
         }
         ips_sleep_until(deadline - now < nap ? deadline : now + nap);
     }
+}
+
+int
+ips_disk_lock(int fd, int64_t deadline)
+{
+    return take_lock(fd, F_WRLCK, deadline);
+}
+
+int
+ips_disk_lock_to_read(int fd, int64_t deadline)
+{
+    return take_lock(fd, F_RDLCK, deadline);
 }
 
 void

@@ -12,11 +12,17 @@
 /* Any folder, to name files in; it may be other people's too. */
 IPS_MUST_CHECK int ips_disk_folder(const char *path, int *fd);
 
+/* A regular file, to be read, that nobody can write to but us and the superuser;
+ * IPS_EACCESS names it, and who could. */
+IPS_MUST_CHECK int ips_disk_open_to_read(const char *path, int *fd);
+
 /* A lock of the whole file that belongs to this opening of it: threads of one
  * process exclude each other too, and the kernel gives it back at death.  A
  * child that is forked meanwhile does not keep it.  IPS_ETIMEOUT (nothing
  * noted). */
 IPS_MUST_CHECK int ips_disk_lock(int fd, int64_t deadline);
+/* The same to read, beside others that do. */
+IPS_MUST_CHECK int ips_disk_lock_to_read(int fd, int64_t deadline);
 void ips_disk_unlock(int fd);
 
 IPS_MUST_CHECK int ips_disk_write(int fd, const void *from, size_t size, uint64_t offset);

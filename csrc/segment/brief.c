@@ -15,7 +15,7 @@ bool
 ips_brief_begin(ips_segment *segment)
 {
     ips_owner me = ips_space_self(segment->object->space);
-    if (me == IPS_NOBODY || ips_view_of_mine(segment) != NULL ||
+    if (me == IPS_NOBODY || segment->read_only || ips_view_of_mine(segment) != NULL ||
         !ips_lock_try(&segment->shm->lock, me)) {
         return false;
     }

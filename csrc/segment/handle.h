@@ -59,6 +59,7 @@ struct ips_segment {
     ips_segment_shm *shm;
     uint64_t max_size;
     uint64_t run_size;  /* bytes of a run of small blocks */
+    bool read_only;     /* no transaction of this process writes */
     _Atomic bool huge;  /* huge pages were asked for and can be had; set once */
     ips_segment *next;  /* of this process's segments; under their mutex */
     _Atomic uint32_t handles; /* the last one is given up under it, too */

@@ -53,9 +53,11 @@ ips_journal_freeze(ips_journal *journal, bool frozen)
 }
 
 static int
-refuse(void)
+refuse(const ips_journal *journal)
 {
-    return ips_fail(IPS_ETX, "nothing can be written inside read()");
+    return journal->read_only
+        ? ips_fail(IPS_EREADONLY, "the segment was opened with readonly=True")
+        : ips_fail(IPS_ETX, "nothing can be written inside read()");
 }
 
 static void
@@ -102,7 +104,7 @@ ips_journal_begin(ips_journal *journal)
     journal->last_level = 0;
     journal->log_used = 0;
     journal->extending = false;
-    journal->frozen = false;
+    journal->frozen = journal->read_only;
     enter(journal, 0);
     forget_known(journal);
     forget_splits(journal, 0);
@@ -139,7 +141,7 @@ static int
 reserve_words(ips_journal *journal, uint64_t need)
 {
     if (journal->frozen) {
-        return refuse();
+        return refuse(journal);
     }
     uint64_t end = journal->extending ? journal->hard_end : journal->soft_end;
     if (journal->used + need > end) {
@@ -240,7 +242,7 @@ ips_journal_touch(ips_journal *journal, uint64_t offset)
         return IPS_OK; /* in this transaction, or in a damaged past: even at its end */
     }
     if (journal->frozen) {
-        return refuse();
+        return refuse(journal);
     }
     /* The list is at the area's end, wherever the entries have got to. */
     const ips_journal_extent *area = &journal->extents[0];

@@ -93,6 +93,7 @@ typedef struct {
     uint64_t soft_end;     /* words of entries that may be reserved before the next extent */
     uint64_t hard_end;     /* ... that there is room for */
     bool frozen;           /* nothing may be journaled: somebody only reads */
+    bool read_only;        /* it is so from the beginning of each transaction */
     bool extending;        /* an extent is being made: the kept words are for that */
     /* Make an extent with room for `words` more: segment/extent.c. */
     int (*extend)(void *owner, uint64_t words);

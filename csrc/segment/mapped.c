@@ -469,7 +469,8 @@ ips_mapped_flush(ips_segment *segment, int64_t deadline, int64_t max_age, uint64
 {
     char path[IPS_PATH_SIZE];
     int fd;
-    int status = check_outside(segment);
+    int status = !segment->read_only ? check_outside(segment)
+        : ips_fail(IPS_EREADONLY, "flush() of what was opened with readonly=True");
     status = status < 0 ? status : ips_mapped_path(segment, deadline, path);
     if (status == 0 && path[0] == '\0') {
         status = ips_fail(IPS_EMISMATCH, "segment '%s' has no file: it was made without path=",

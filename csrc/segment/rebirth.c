@@ -104,7 +104,7 @@ fill(ips_segment *segment, void *context)
     const ips_image_shm *head = &of->image->head;
     if (head->generation == 0) {
         ips_chunk_init(segment);
-        return settle(segment, of);
+        return of->name == NULL ? IPS_OK : settle(segment, of);
     }
     int status = read_pages(segment, of->image);
     if (status == 0 && (ips_heap_of(segment)->size != head->size ||
@@ -113,7 +113,7 @@ fill(ips_segment *segment, void *context)
     }
     status = status < 0 ? status : revive_all(segment, of);
     ips_quota_orphan(segment);
-    return status < 0 ? status : settle(segment, of);
+    return status < 0 || of->name == NULL ? status : settle(segment, of);
 }
 
 int

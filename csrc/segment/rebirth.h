@@ -7,7 +7,8 @@
 #include "segment/image.h"
 #include "segment/mapped.h"
 
-/* With the file's lock in hand; writes its home.  A generation 0 gives an empty
+/* With the file's lock in hand; writes its home, unless `name` is NULL: then the
+ * memory is nobody else's.  A generation 0 gives an empty
  * segment.  IPS_EEXIST where the name is taken, IPS_ECORRUPT. */
 IPS_MUST_CHECK int ips_rebirth(ips_space *space, const char *name, ips_image *image,
     ips_revive revive, ips_segment **out);

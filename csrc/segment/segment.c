@@ -193,8 +193,15 @@ attach(ips_object *object, ips_segment **out)
     return IPS_OK;
 }
 
+static void
+set_read_only(ips_segment *segment, bool read_only)
+{
+    segment->read_only = read_only;
+    segment->journal.read_only = read_only;
+}
+
 static int
-adopt(ips_object *object, ips_segment **out)
+adopt(ips_object *object, bool to_read, ips_segment **out)
 {
     (void)pthread_once(&room_once, watch_forks);
     enter_room();
@@ -205,11 +212,16 @@ adopt(ips_object *object, ips_segment **out)
     }
     int status = IPS_OK;
     bool known = segment != NULL;
-    if (known) {
+    if (known && segment->read_only != to_read) {
+        /* A thread could wait for a transaction of its own. */
+        status = ips_fail(IPS_EINUSE, "this process has '%s' open to %s; close it there first",
+                          ips_segment_title(segment), to_read ? "write" : "read only");
+    } else if (known) {
         ips_segment_hold(segment);
     } else {
         status = attach(object, &segment);
         if (status == 0) {
+            set_read_only(segment, to_read);
             segment->next = segments;
             segments = segment;
         }
@@ -259,7 +271,30 @@ ips_segment_make(ips_space *space, const char *name, ips_segment_filling *fillin
     ips_object *object;
     bool created;
     int status = ips_object_open(space, name, IPS_CREATE_ONLY, &spec, &object, &created);
-    return status < 0 ? status : adopt(object, out);
+    return status < 0 ? status : adopt(object, false, out);
+}
+
+int
+ips_segment_open_to_read(ips_space *space, const char *name, ips_segment **out)
+{
+    ips_segment_filling filling = {.first_size = SMALLEST, .size = SMALLEST};
+    ips_object_spec spec = spec_of(&filling, SMALLEST, false);
+    ips_object *object;
+    bool created;
+    int status = ips_object_open(space, name, IPS_OPEN_ONLY, &spec, &object, &created);
+    return status < 0 ? status : adopt(object, true, out);
+}
+
+void
+ips_segment_restrict(ips_segment *segment)
+{
+    set_read_only(segment, true);
+}
+
+bool
+ips_segment_is_read_only(const ips_segment *segment)
+{
+    return segment->read_only;
 }
 
 int
@@ -274,7 +309,7 @@ ips_segment_open(ips_space *space, const char *name, ips_open_mode mode, uint64_
     ips_object_spec spec = spec_of(&filling, max_size, cleanup_last);
     ips_object *object;
     status = ips_object_open(space, name, mode, &spec, &object, created);
-    return status < 0 ? status : adopt(object, out);
+    return status < 0 ? status : adopt(object, false, out);
 }
 
 int
@@ -284,7 +319,7 @@ ips_segment_redeem(ips_space *space, const char *ticket, ips_segment **out)
     ips_object_spec spec = spec_of(&filling, SMALLEST, false);
     ips_object *object;
     int status = ips_object_redeem(space, ticket, &spec, &object);
-    return status < 0 ? status : adopt(object, out);
+    return status < 0 ? status : adopt(object, false, out);
 }
 
 ips_object *

@@ -13,7 +13,8 @@ bool
 ips_single_begin(ips_segment *segment)
 {
     ips_owner me = ips_space_self(segment->object->space);
-    if (me == IPS_NOBODY || ips_view_of_mine(segment) != NULL || !ips_lock_try(&segment->shm->lock, me)) {
+    if (me == IPS_NOBODY || segment->read_only || ips_view_of_mine(segment) != NULL ||
+        !ips_lock_try(&segment->shm->lock, me)) {
         return false;
     }
     /* acquire: pairs with the release of the mark by a dead holder. */

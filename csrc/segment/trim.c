@@ -66,6 +66,10 @@ ips_segment_trim_mark(ips_segment *segment, int64_t deadline)
     uint64_t offset = segment->heap_start;
     bool first = true;
     bool alone = true;
+    if (segment->read_only) {
+        return ips_fail(IPS_EREADONLY, "trim() of '%s', opened with readonly=True",
+                        ips_segment_title(segment));
+    }
     if (ips_tx_is_mine(segment)) {
         return ips_fail(IPS_ETX, "trim() of '%s' inside a transaction",
                         ips_segment_title(segment));
