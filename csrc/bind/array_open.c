@@ -7,6 +7,7 @@
 #include "bind/flat.h"
 #include "bind/pickled.h"
 #include "os/clock.h"
+#include "segment/readout.h"
 
 /* --- arguments ------------------------------------------------------------ */
 

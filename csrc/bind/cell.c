@@ -8,6 +8,7 @@
 #include "member/waits.h"
 #include "os/clock.h"
 #include "segment/stable.h"
+#include "segment/readout.h"
 
 /* --- opening ------------------------------------------------------------- */
 

@@ -12,6 +12,7 @@
 #include "bind/quota.h"
 #include "bind/region.h"
 #include "os/clock.h"
+#include "segment/readout.h"
 
 #define DEFAULT_SIZE (UINT64_C(10) << 20)
 

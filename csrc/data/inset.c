@@ -8,6 +8,7 @@
 #include "base/checked.h"
 #include "data/reach.h"
 #include "data/report.h"
+#include "segment/readout.h"
 
 #define GRAVES_MOST 1000000u
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A file's segment to be looked at: what the last flush brought there, in private
- * live memory that nobody else has.  It takes permission to read the file and no
- * more, and writes nothing to it. */
+/* Segments to be looked at only.
+ *
+ * A file's: what the last flush brought there, in private live memory that nobody
+ * else has.  It takes permission to read the file and no more, and writes nothing
+ * to it. */
 #ifndef IPS_SEGMENT_READOUT_H
 #define IPS_SEGMENT_READOUT_H
 
@@ -13,5 +15,16 @@
  * IPS_ETIMEOUT. */
 IPS_MUST_CHECK int ips_readout_open(ips_space *space, const char *path, ips_revive revive,
     int64_t deadline, ips_segment **out);
+
+/* segment.c */
+
+/* One that exists, to be looked at: IPS_EREADONLY for whatever would change it.
+ * IPS_EINUSE where this process has it open the other way (and so from the other
+ * openings). */
+IPS_MUST_CHECK int ips_segment_open_to_read(ips_space *space, const char *name,
+    ips_segment **out);
+/* Of one that nobody else has: the same from now on. */
+void ips_segment_restrict(ips_segment *segment);
+bool ips_segment_is_read_only(const ips_segment *segment);
 
 #endif

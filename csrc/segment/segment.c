@@ -11,6 +11,7 @@
 #include "os/file.h"
 #include "segment/heap.h"
 #include "segment/quota.h"
+#include "segment/readout.h"
 #include "segment/region.h"
 #include "segment/stable.h"
 

@@ -227,13 +227,6 @@ typedef struct {
 } ips_segment_stats;
 IPS_MUST_CHECK int ips_segment_open(ips_space *space, const char *name, ips_open_mode mode,
     uint64_t size, uint64_t max_size, bool cleanup_last, ips_segment **out, bool *created);
-/* One that exists, to be looked at: IPS_EREADONLY for whatever would change it.
- * IPS_EINUSE where this process has it open the other way, here and above. */
-IPS_MUST_CHECK int ips_segment_open_to_read(ips_space *space, const char *name,
-    ips_segment **out);
-/* Of one that nobody else has: the same from now on. */
-void ips_segment_restrict(ips_segment *segment);
-bool ips_segment_is_read_only(const ips_segment *segment);
 IPS_MUST_CHECK int ips_segment_redeem(ips_space *space, const char *ticket, ips_segment **out);
 ips_object *ips_segment_object(ips_segment *segment);
 void ips_segment_hold(ips_segment *segment); /* one more handle, for what lies in the segment */

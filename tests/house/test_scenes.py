@@ -38,6 +38,7 @@ WORDS = {
 EXCUSED_CLASSES = {
     "Message": "shares nothing: it is a value",
     "SegmentStats": "shares nothing: it is a value",
+    "MemberQuota": "shares nothing: it is a value",
     "RecordField": "shares nothing: it declares",
     "RecordLayout": "shares nothing: it declares",
     "Transaction": "scenes named segment.transaction ...",
