@@ -443,6 +443,47 @@ core_async_rwlock_desist(PyObject *module, PyObject *const *args, Py_ssize_t cou
     Py_RETURN_NONE;
 }
 
+static void
+end_queueing(stay *self)
+{
+    ips_rwlock_leave_queue(&((ips_rwlock_object *)self->cell)->lock);
+}
+
+PyDoc_STRVAR(rwlock_queue_doc, "async_rwlock_queue(rwlock, /)\n--\n\n"
+"Wait to read, so that the next writer lets readers in first: a stay, or None where\n"
+"this process has no line in the lock yet and cannot get one at once.");
+
+static PyObject *
+core_async_rwlock_queue(PyObject *module, PyObject *object)
+{
+    stay *self;
+    PyObject *capsule = begin_stay(module, object, IPS_AIO_RWLOCK, end_nothing, &self);
+    if (capsule == NULL) {
+        return NULL;
+    }
+    if (ips_rwlock_queue(&((ips_rwlock_object *)object)->lock) < 0) {
+        Py_DECREF(capsule);
+        Py_RETURN_NONE;
+    }
+    self->end = end_queueing;
+    return capsule;
+}
+
+PyDoc_STRVAR(rwlock_leave_queue_doc, "async_rwlock_leave_queue(stay, /)\n--\n\n"
+"It reads, or gives up.");
+
+static PyObject *
+core_async_rwlock_leave_queue(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    stay *self = stay_of(args, count, 1, end_queueing);
+    if (self == NULL) {
+        return NULL;
+    }
+    end_stay(self);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(rwlock_read_doc, "async_rwlock_read(rwlock, task, /)\n--\n\n"
 "Take a read for the task: False where it would have to wait.");
 
@@ -482,6 +523,8 @@ PyMethodDef ips_aio_waits[] = {
     {"async_condition_withdraw", FAST(core_async_condition_withdraw), condition_withdraw_doc},
     {"async_rwlock_desist", FAST(core_async_rwlock_desist), rwlock_desist_doc},
     {"async_rwlock_intend", FAST(core_async_rwlock_intend), rwlock_intend_doc},
+    {"async_rwlock_leave_queue", FAST(core_async_rwlock_leave_queue), rwlock_leave_queue_doc},
+    {"async_rwlock_queue", core_async_rwlock_queue, METH_O, rwlock_queue_doc},
     {"async_rwlock_read", FAST(core_async_rwlock_read), rwlock_read_doc},
     {"async_rwlock_start", FAST(core_async_rwlock_start), rwlock_start_doc},
     {NULL, NULL, 0, NULL},

@@ -210,9 +210,9 @@ wait_for_gate(ips_rwlock *lock, ips_line_shm *line, ips_watch *watch, int64_t de
     }
 }
 
-/* Counted as waiting meanwhile, so that the next writer lets us in first. */
-static int
-read_late(ips_rwlock *lock, ips_line_shm *line, ips_watch *watch, int64_t deadline)
+/* Counted as waiting from here on, so that the next writer lets us in first. */
+static void
+queue_up(ips_rwlock *lock, ips_line_shm *line)
 {
     /* relaxed, all: they serve courtesy alone, and a death or a late look at
      * them costs no more than that. */
@@ -221,17 +221,49 @@ read_late(ips_rwlock *lock, ips_line_shm *line, ips_watch *watch, int64_t deadli
         (void)atomic_fetch_or_explicit(&lock->shm->state, IPS_RWLOCK_BLOCKED,
                                        memory_order_relaxed);
     }
-    int status = wait_for_gate(lock, line, watch, deadline);
+}
+
+static void
+leave_queue(ips_rwlock *lock, ips_line_shm *line)
+{
     /* seq_cst: before the look at the sleepers bit; pairs with prepare() in
      * be_courteous. */
     (void)atomic_fetch_sub_explicit(&line->waiting, 1, memory_order_seq_cst);
     ips_fence_after_rmw();
     ips_eventcount_notify(&lock->shm->drained, 1);
+}
+
+static int
+read_late(ips_rwlock *lock, ips_line_shm *line, ips_watch *watch, int64_t deadline)
+{
+    queue_up(lock, line);
+    int status = wait_for_gate(lock, line, watch, deadline);
+    leave_queue(lock, line);
     /* Ours, or one we swallowed by giving up: hand it on. */
     if (is_open(lock)) {
         ips_eventcount_notify(&lock->shm->opened, WAKE_AT_WAKING);
     }
     return status;
+}
+
+int
+ips_rwlock_queue(ips_rwlock *lock)
+{
+    ips_line_shm *line;
+    int status = ips_rwlock_own_line(lock, IPS_AT_ONCE, &line);
+    if (status == IPS_OK) {
+        queue_up(lock, line);
+    }
+    return status;
+}
+
+void
+ips_rwlock_leave_queue(ips_rwlock *lock)
+{
+    ips_line_shm *line = ips_lines_mine(&lock->lines, ips_space_self(lock->space));
+    if (line != NULL) {
+        leave_queue(lock, line);
+    }
 }
 
 int

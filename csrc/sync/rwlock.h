@@ -123,17 +123,25 @@ IPS_MUST_CHECK int ips_rwlock_upgrade(ips_rwlock *lock, int64_t deadline);
 IPS_MUST_CHECK int ips_rwlock_downgrade(ips_rwlock *lock, int64_t deadline);
 
 /* The two that write, for who comes back now and then: after IPS_ETIMEOUT
- * intend keeps its place (the gate shut, so that no reader gets in between);
- * then intend again, or desist.  Any other status needs neither. */
+ * intend keeps its place (the turn; once readers had theirs, the gate shut, so
+ * that none gets in between); then intend again, or desist.  Any other status
+ * needs neither. */
 typedef struct {
     ips_rwlock *lock;
     bool upgrades;
-    bool has_turn;     /* these two are the core's; false at first */
+    bool has_turn;     /* these are the core's; zeros at first */
     bool is_announced;
+    bool had_courtesy; /* in this turn: readers that waited went first */
+    int64_t courtesy;  /* until when they do; 0: not begun */
 } ips_rwlock_intent;
 
 IPS_MUST_CHECK int ips_rwlock_intend(ips_rwlock_intent *intent, int64_t deadline);
 void ips_rwlock_desist(ips_rwlock_intent *intent);
+
+/* For those who must not park, while they wait to read: counted as waiting, so that
+ * the next writer lets them in first.  Then queue, tries, and leave the queue. */
+IPS_MUST_CHECK int ips_rwlock_queue(ips_rwlock *lock);
+void ips_rwlock_leave_queue(ips_rwlock *lock);
 
 /* What this process read last is for the task of that trace, 0: for its thread. */
 void ips_rwlock_sign_read(ips_rwlock *lock, uint64_t trace);

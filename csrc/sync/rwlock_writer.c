@@ -124,27 +124,39 @@ nobody_waits(void *context)
     return true;
 }
 
-/* With the turn, the gate still open: those who waited for the last writer. */
-static void
-be_courteous(writer *w)
+/* With the turn, the gate still open: those who waited for the last writer.  0, or
+ * IPS_ETIMEOUT where they have time left and the caller, who only tries, has not. */
+static int
+be_courteous(ips_rwlock_intent *intent, writer *w)
 {
     ips_rwlock_shm *shm = w->lock->shm;
     /* relaxed, here and below: a hint. */
-    if ((atomic_load_explicit(&shm->state, memory_order_relaxed) & IPS_RWLOCK_BLOCKED) == 0) {
-        return;
+    if (intent->courtesy == 0 &&
+        (atomic_load_explicit(&shm->state, memory_order_relaxed) & IPS_RWLOCK_BLOCKED) == 0) {
+        intent->had_courtesy = true;
+        return IPS_OK;
     }
-    (void)atomic_fetch_and_explicit(&shm->state, ~IPS_RWLOCK_BLOCKED, memory_order_relaxed);
-    int64_t until = ips_now() + COURTESY_NS;
-    until = until < w->deadline ? until : w->deadline;
+    int64_t now = ips_now();
+    bool tries = w->deadline <= now;
+    if (intent->courtesy == 0) {
+        (void)atomic_fetch_and_explicit(&shm->state, ~IPS_RWLOCK_BLOCKED, memory_order_relaxed);
+        intent->courtesy = now + COURTESY_NS;
+    }
+    int64_t until = intent->courtesy < w->deadline ? intent->courtesy : w->deadline;
     ips_watch_clear(&w->watch);
     while (!nobody_waits(w)) {
+        if (tries && now < intent->courtesy) {
+            return IPS_ETIMEOUT;
+        }
         uint32_t key = ips_eventcount_prepare(&shm->drained);
         if (!nobody_waits(w) && ips_watch_wait(&shm->drained, key, w->lock->space, &w->watch, until) < 0) {
             /* relaxed: as above; some may be waiting still. */
             (void)atomic_fetch_or_explicit(&shm->state, IPS_RWLOCK_BLOCKED, memory_order_relaxed);
-            return;
+            break;
         }
     }
+    intent->had_courtesy = true;
+    return IPS_OK;
 }
 
 /* The gate is shut: inside, if no reader is. */
@@ -207,9 +219,6 @@ take_turn(writer *w)
         return status;
     }
     ips_rwlock_inherit(w->lock);
-    if (w->own == 0 && w->deadline != IPS_AT_ONCE) {
-        be_courteous(w);
-    }
     return IPS_OK;
 }
 
@@ -219,6 +228,8 @@ give_turn_up(ips_rwlock_intent *intent)
     ips_rwlock_open_gate(intent->lock);
     (void)ips_lock_leave(&intent->lock->shm->turn);
     intent->has_turn = false;
+    intent->had_courtesy = false;
+    intent->courtesy = 0;
 }
 
 static int
@@ -231,7 +242,9 @@ get_inside(ips_rwlock_intent *intent, writer *w)
             break;
         }
         intent->has_turn = true;
-        status = drain(w);
+        status = w->own == 0 && w->deadline != IPS_AT_ONCE && !intent->had_courtesy
+                     ? be_courteous(intent, w) : IPS_OK;
+        status = status < 0 ? status : drain(w);
         if (status == IPS_EAGAIN) {
             give_turn_up(intent);
         }

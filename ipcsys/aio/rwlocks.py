@@ -22,7 +22,8 @@ class RWLock(Face):
     """ipcsys.RWLock for asyncio: `async with rwlock.read():`, `async with rwlock.write():`.
 
     Takes the arguments of ipcsys.RWLock.  While a task waits to write, no new reader gets
-    in.  The process has the reads and the write of its tasks; its death gives them back."""
+    in; before the next writer does, those that waited for the last one get their turn.  The
+    process has the reads and the write of its tasks; its death gives them back."""
 
     _kind = _core.RWLock
     shared: _core.RWLock
@@ -46,7 +47,12 @@ class RWLock(Face):
             return True
         if timeout == 0:
             return False
-        return await wait(self._gate, self._try_read, timeout) is not NOT_YET
+        place = _core.async_rwlock_queue(self.shared)
+        try:
+            return await wait(self._gate, self._try_read, timeout) is not NOT_YET
+        finally:
+            if place is not None:
+                _core.async_rwlock_leave_queue(place)
 
     def _try_read(self) -> Any:
         return _core.async_rwlock_read(self.shared, current_task()) or NOT_YET

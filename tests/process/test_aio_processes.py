@@ -327,3 +327,27 @@ except KeyboardInterrupt:
         os.kill(child.pid, signal.SIGINT)
         child.expect("interrupted")
         child.finish()
+
+
+WRITES = """
+table = ipcsys.RWLock(name="table")
+say("writes")
+while True:
+    with table.write():
+        time.sleep(0.001)
+"""
+
+
+def test_a_stream_of_writers_does_not_starve_a_task_that_reads(no_bound):
+    table = aio.RWLock(name="table")
+
+    async def main():
+        for _ in range(20):
+            async with table.read(timeout=30):
+                assert table.writer is None
+        return True
+
+    with Child("import time\n" + WRITES) as first, Child("import time\n" + WRITES) as second:
+        first.expect("writes")
+        second.expect("writes")
+        assert run(main())

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import ipcsys
-from ipcsys import aio
+from ipcsys import _core, aio
 from ipcsys.aio import loops
 
 SOON = 10.0
@@ -611,3 +611,57 @@ def test_closing_a_condition_ends_its_waits():
         assert not lock.locked()
 
     run(main())
+
+
+def test_a_writing_task_lets_those_read_first_that_waited_for_the_last_writer():
+    lock = aio.RWLock().shared
+    place = _core.async_rwlock_queue(lock)
+    stay = _core.async_rwlock_start(lock, False, None)
+    assert _core.async_rwlock_intend(stay) is False  # it has its turn, and the gate is open
+    assert _core.async_rwlock_read(lock, None) is True
+    _core.async_rwlock_leave_queue(place)
+    assert _core.async_rwlock_intend(stay) is False and lock.readers == 1
+    assert _core.async_rwlock_read(aio.RWLock().shared, None) is True
+    lock.release_read()
+    assert _core.async_rwlock_intend(stay) is True
+    _core.async_rwlock_desist(stay)
+    lock.release_write()
+    assert lock.check() == []
+
+
+def test_a_reader_that_does_not_come_keeps_a_writing_task_for_a_moment_only():
+    lock = aio.RWLock().shared
+    place = _core.async_rwlock_queue(lock)
+    stay = _core.async_rwlock_start(lock, False, None)
+    assert _core.async_rwlock_intend(stay) is False
+    time.sleep(0.003)
+    assert _core.async_rwlock_intend(stay) is True
+    _core.async_rwlock_desist(stay)
+    lock.release_write()
+    _core.async_rwlock_leave_queue(place)
+
+
+def test_a_reading_task_has_its_turn_between_writing_ones():
+    lock, writes = aio.RWLock(), 0
+
+    async def write(end):
+        nonlocal writes
+        while not end.is_set():
+            async with lock.write():
+                writes += 1
+                await asyncio.sleep(0)
+
+    async def main():
+        end, passed = asyncio.Event(), []
+        writers = [asyncio.create_task(write(end)) for _ in range(3)]
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+            before = writes
+            async with lock.read(timeout=60):
+                passed.append(writes - before)
+        end.set()
+        await asyncio.gather(*writers)
+        return passed
+
+    passed = asyncio.run(asyncio.wait_for(main(), 100))
+    assert sorted(passed)[5] <= 3 and writes > 10

@@ -265,7 +265,13 @@ class TaskReads(_Shared):
         return aio.RWLock(name=self.tag)
 
     def operation(self):
-        return _announced, self.face.shared, True, _core.async_rwlock_read, self.face.shared, None
+        return (self.read_by_hand,)
+
+    def read_by_hand(self):
+        shared = self.face.shared
+        place = _core.async_rwlock_queue(shared)
+        _announced(shared, True, _core.async_rwlock_read, shared, None)
+        _core.async_rwlock_leave_queue(place)
 
     async def usable(self):
         assert await self.face.acquire_write(SOON) and not self.face.abandoned
