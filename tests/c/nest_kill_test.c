@@ -126,6 +126,10 @@ contents_of_one(ips_segment *segment, const ips_reference *at)
     if (at->type == IPS_TYPE_MAP) {
         return contents_of_map(segment, at);
     }
+    if (at->type == IPS_TYPE_ATOMIC_INT) {
+        CHECK(ips_stable_generation(segment, at->root, (uint32_t)at->type) == at->generation);
+        return 7;
+    }
     if (at->type == IPS_TYPE_TYPED_VECTOR) {
         ips_flat flat;
         CHECK(ips_flat_open(segment, (uint32_t)at->type, at->root, at->generation, &flat) == 0);
@@ -243,6 +247,7 @@ set_scene(void)
     fill_row(victim, &row, 6);
     (void)construct_in_row(victim, &row, IPS_TYPE_TYPED_VECTOR);
     (void)construct(&outer, "numbers", IPS_TYPE_TYPED_VECTOR);
+    (void)construct(&outer, "hits", IPS_TYPE_ATOMIC_INT);
     put(&outer, "plain", 30);
     (void)construct(&outer, "map", IPS_TYPE_MAP);
     const ips_map inner = map_at(&outer, "map");
@@ -269,6 +274,7 @@ construct_and_abort(ips_segment *segment)
     begin(segment);
     const ips_map outer = outer_of(segment);
     (void)construct(&outer, "new", IPS_TYPE_MAP);
+    (void)construct(&outer, "too", IPS_TYPE_ATOMIC_INT);
     const ips_key key = key_of("map");
     CHECK(ips_map_delete(&outer, &key, NULL) == IPS_MAP_PRESENT);
     ips_tx_abort(segment);
@@ -280,7 +286,8 @@ overwrite(ips_segment *segment)
     begin(segment);
     const ips_map outer = outer_of(segment);
     put(&outer, "row", 300);
-    put(&outer, "numbers", 3);
+    put(&outer, "hits", 3);
+    (void)construct(&outer, "more", IPS_TYPE_ATOMIC_INT);
     commit(segment);
     reap_all(segment);
 }

@@ -15,7 +15,8 @@ static inline ips_reference
 make_for(ips_segment *segment, const ips_reference *outer, uint32_t type)
 {
     ips_reference at = {.type = type};
-    int status = type == IPS_TYPE_MAP ? ips_map_create(segment, &at.root)
+    int status = type == IPS_TYPE_ATOMIC_INT ? ips_stable_alloc(segment, type, &at.root)
+        : type == IPS_TYPE_MAP ? ips_map_create(segment, &at.root)
         : type == IPS_TYPE_TYPED_VECTOR ? ips_flat_create(segment, type, 8, 'd', &at.root)
                                         : ips_deque_create(segment, type, IPS_UNBOUNDED, &at.root);
     CHECK(status == 0 && ips_nest_adopt(segment, outer, &at) == 0);

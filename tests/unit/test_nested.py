@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import ipcsys
-from ipcsys import ObjectGone, Segment, SharedDeque, SharedMap, SharedVector
+from ipcsys import ObjectGone, Segment, SharedDeque, SharedMap, SharedString, SharedVector
 
 
 @pytest.fixture
@@ -489,3 +489,53 @@ def test_readers_in_one_process_meet_only_living_ones(outer):
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+# --- with the rest of what a segment can
+
+
+def test_a_view_of_one_moment_goes_into_them(segment, outer):
+    outer.construct(SharedVector, "k", [1])
+    outer.construct(SharedMap, "m").construct(SharedVector, "v", [2])
+    want = {"k": [1], "m": {"v": [2]}}
+    with segment.read():
+        assert outer.copy() == want and outer["k"][0] == 1 and "[2]" in repr(outer)
+        with pytest.raises(ipcsys.TransactionError):
+            outer.construct(SharedMap, "new")
+    for view in segment.read():
+        with view:
+            seen = outer.copy(), list(outer.values()), outer.get_many(["k"])
+    assert seen == (want, [[1], {"v": [2]}], {"k": [1]})
+
+
+def test_they_take_their_memory_where_the_outer_one_does(segment):
+    arena = segment.arena()
+    outer = segment.construct(SharedMap, "outer", allocator=arena)
+    empty = arena.used
+    row = outer.construct(SharedVector, "row", ["x" * 100] * 100)
+    outer.construct(SharedMap, "map").construct(SharedString, "text", "t" * 500)
+    taken = arena.used
+    row.extend(["y" * 300] * 100)
+    assert empty < taken < arena.used
+    del outer["row"]
+    outer.pop("map")
+    segment.destroy("outer")
+    assert segment.check() == [] and arena.used == 0
+
+
+def test_a_snapshot_of_the_segment_holds_them(segment, outer, tmp_path):
+    outer.construct(SharedVector, "row", [1, "x" * 500])
+    outer.construct(ipcsys.AtomicInt, "hits", 5)
+    outer.construct(SharedMap, "map").construct(SharedDeque, "queue", [1], maxlen=2)
+    want = outer.copy()
+    segment.snapshot(tmp_path / "image")
+    outer.clear()
+    with Segment(path=tmp_path / "image", namespace="elsewhere") as other:
+        found = other["outer"]
+        assert found == want and other.check() == []
+        found["hits"] += 1
+        found["map"]["queue"].extend([2, 3])
+        del found["row"]
+        assert found == {"hits": 6, "map": {"queue": collections.deque([2, 3], maxlen=2)}}
+        assert other.check() == []
+        found.close()
