@@ -36,7 +36,9 @@ class Nested(Map):
         self.map = ipcsys.SharedMap({n: "v" * n for n in range(5)}, name="tree")
         self.map.construct(ipcsys.SharedVector, "row", ["x" * 100] * 10)
         inner = self.map.construct(ipcsys.SharedMap, "map", {1: 1})
-        inner.construct(ipcsys.SharedDeque, "queue", range(20))
+        queue = inner.construct(ipcsys.SharedDeque, "queue", range(20))
+        queue.construct(ipcsys.SharedMap, {1: 1})
+        self.map.construct(ipcsys.AtomicInt, "hits", 3)
         inner.construct(ipcsys.SharedMap, "deeper").construct(ipcsys.SharedVector, 0, [1.5], "d")
 
     def open(self):
@@ -72,6 +74,8 @@ def exercise_nested(value):
     elif isinstance(value, ipcsys.SharedVector):
         value.append(1)
         value.copy()
+    elif isinstance(value, ipcsys.AtomicInt):
+        value.add(1)
 
 
 class Deque(Target):
