@@ -27,6 +27,7 @@ def archive_of(tmp_path_factory):
     return of
 
 
+@pytest.mark.timeout(400)  # the first one builds the archive, on a machine that may be busy
 @pytest.mark.parametrize(("test", "variant"), PROGRAMS)
 def test_the_core_keeps_its_promises_without_python(test, variant, archive_of, tmp_path):
     core_in_c.run(core_in_c.program(test, variant, archive_of(variant), tmp_path))

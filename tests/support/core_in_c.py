@@ -45,7 +45,7 @@ ENVIRONMENT = {
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
-DEADLINE = 60  # seconds for one program
+DEADLINE = 120  # seconds for one program
 
 
 def compiler() -> str:
