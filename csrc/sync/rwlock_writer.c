@@ -130,7 +130,7 @@ static int
 be_courteous(ips_rwlock_intent *intent, writer *w)
 {
     ips_rwlock_shm *shm = w->lock->shm;
-    /* relaxed, here and below: a hint. */
+    /* relaxed: a hint. */
     if (intent->courtesy == 0 &&
         (atomic_load_explicit(&shm->state, memory_order_relaxed) & IPS_RWLOCK_BLOCKED) == 0) {
         intent->had_courtesy = true;
@@ -139,6 +139,7 @@ be_courteous(ips_rwlock_intent *intent, writer *w)
     int64_t now = ips_now();
     bool tries = w->deadline <= now;
     if (intent->courtesy == 0) {
+        /* relaxed: as above. */
         (void)atomic_fetch_and_explicit(&shm->state, ~IPS_RWLOCK_BLOCKED, memory_order_relaxed);
         intent->courtesy = now + COURTESY_NS;
     }
