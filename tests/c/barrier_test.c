@@ -1,59 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The Barrier's core without Python: threads, forks and kills. */
-#include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "os/clock.h"
-#include "os/process.h"
 #include "sync/barrier.h"
 
-#define CHECK(condition)                                                             \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
-            fprintf(stderr, "%s:%d: failed: %s (note: %s)\n", __FILE__, __LINE__,    \
-                    #condition, ips_last_note()->detail);                            \
-            exit(1);                                                                 \
-        }                                                                            \
-    } while (0)
+#include "sync_scene.h" /* its statics would be shadowed */
 
-enum { BODY = 64 * 64, THREADS = 5, ROUNDS = 800 };
-#define SOON INT64_C(10000000000)
+enum { THREADS = 5, ROUNDS = 800 };
 
-typedef struct {
-    _Alignas(64) uint8_t body[BODY];
-    _Atomic uint32_t step; /* what the children tell */
-} stage;
-
-static ips_space *space;
-static stage *shared;
-static ips_wide wide;
 static ips_barrier barrier;
-
-static void
-report(const char *line, void *context)
-{
-    (void)context;
-    fprintf(stderr, "%s\n", line);
-}
 
 static void
 begin(uint32_t parties)
 {
-    memset(shared, 0, sizeof *shared);
-    wide = (ips_wide){.shm = shared->body, .capacity = BODY, .name = "test", .reach = BODY};
+    clear_stage();
     ips_barrier_start(&barrier, &wide, parties, space);
-}
-
-static int64_t
-in_ms(int64_t ms)
-{
-    return ips_now() + ms * 1000000;
 }
 
 /* One wait as the binding does it; the index, or the failure. */
@@ -248,12 +207,6 @@ party(int rounds, bool waits)
 }
 
 static void
-finish(pid_t pid)
-{
-    CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
-}
-
-static void
 await(uint32_t count)
 {
     int64_t deadline = ips_now() + SOON;
@@ -261,14 +214,6 @@ await(uint32_t count)
         CHECK(ips_now() < deadline);
         ips_sleep_until(in_ms(1));
     }
-}
-
-static void *
-kill_soon(void *pid)
-{
-    ips_sleep_until(in_ms(30));
-    CHECK(kill((pid_t)(intptr_t)pid, SIGKILL) == 0);
-    return NULL;
 }
 
 static void
@@ -403,15 +348,7 @@ storm(void)
 int
 main(void)
 {
-    char folder[256];
-    const char *root = getenv("IPCSYS_DIR");
-    (void)snprintf(folder, sizeof folder, "%s/barrier-%d", root == NULL ? "/dev/shm" : root,
-                   (int)getpid());
-    (void)alarm(100);
-    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* before any fork */
-    CHECK(ips_space_join(folder, &space) == 0);
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    CHECK(shared != MAP_FAILED);
+    open_stage("barrier");
     alone();
     late();
     threads();

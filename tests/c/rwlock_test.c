@@ -1,52 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The RWLock's core without Python: threads, forks and kills. */
-#include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "os/clock.h"
-#include "os/process.h"
 #include "sync/rwlock.h"
 
-#define CHECK(condition)                                                             \
-    do {                                                                             \
-        if (!(condition)) {                                                          \
-            fprintf(stderr, "%s:%d: failed: %s (note: %s)\n", __FILE__, __LINE__,    \
-                    #condition, ips_last_note()->detail);                            \
-            exit(1);                                                                 \
-        }                                                                            \
-    } while (0)
+#include "sync_scene.h" /* its statics would be shadowed */
 
-enum { BODY = 64 * 64, READERS = 3, WRITERS = 2, ROUNDS = 1500 };
-#define SOON INT64_C(10000000000)
+enum { READERS = 3, WRITERS = 2, ROUNDS = 1500 };
 
-typedef struct {
-    _Alignas(64) uint8_t body[BODY];
-    _Atomic uint32_t step; /* what the children tell */
-} stage;
-
-static ips_space *space;
-static stage *shared;
-static ips_wide wide;
 static ips_rwlock lock;
-
-static void
-report(const char *line, void *context)
-{
-    (void)context;
-    fprintf(stderr, "%s\n", line);
-}
 
 static void
 begin(void)
 {
-    memset(shared, 0, sizeof *shared);
-    wide = (ips_wide){.shm = shared->body, .capacity = BODY, .name = "test", .reach = BODY};
+    clear_stage();
     ips_rwlock_start(&lock, &wide, space);
 }
 
@@ -59,12 +24,6 @@ check_free(void)
     CHECK(ips_rwlock_read(&lock, ips_now() + SOON) == 0 && ips_rwlock_leave_read(&lock) == 0);
     CHECK(ips_rwlock_write(&lock, ips_now() + SOON) >= 0 && ips_rwlock_leave_write(&lock) == 0);
     CHECK(!ips_rwlock_is_abandoned(&lock));
-}
-
-static int64_t
-in_ms(int64_t ms)
-{
-    return ips_now() + ms * 1000000;
 }
 
 static void
@@ -272,20 +231,6 @@ actor(int parts)
     return pid;
 }
 
-static void
-finish(pid_t pid)
-{
-    CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
-}
-
-static void *
-kill_soon(void *pid)
-{
-    ips_sleep_until(in_ms(30));
-    CHECK(kill((pid_t)(intptr_t)pid, SIGKILL) == 0);
-    return NULL;
-}
-
 /* Wait for `act` while the process dies. */
 static int
 outlive(pid_t pid, int (*act)(ips_rwlock *, int64_t))
@@ -428,15 +373,7 @@ storm(void)
 int
 main(void)
 {
-    char folder[256];
-    const char *root = getenv("IPCSYS_DIR");
-    (void)snprintf(folder, sizeof folder, "%s/rwlock-%d", root == NULL ? "/dev/shm" : root,
-                   (int)getpid());
-    (void)alarm(100);
-    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* before any fork */
-    CHECK(ips_space_join(folder, &space) == 0);
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    CHECK(shared != MAP_FAILED);
+    open_stage("rwlock");
     alone();
     threads();
     preference();
