@@ -539,3 +539,14 @@ def test_a_snapshot_of_the_segment_holds_them(segment, outer, tmp_path):
         assert found == {"hits": 6, "map": {"queue": collections.deque([2, 3], maxlen=2)}}
         assert other.check() == []
         found.close()
+
+
+def test_a_handle_travels_through_a_queue_and_no_message_can_be_a_reference(segment, outer):
+    row = outer.construct(SharedVector, "row", [1])
+    with ipcsys.Queue() as queue:
+        queue.put([row])
+        (there,) = queue.get()
+        there.append(2)
+    assert row == [1, 2]
+    with pytest.raises(ipcsys.DecodeError):
+        ipcsys._core.decode_value(5, bytes(24))
