@@ -17,6 +17,7 @@ from ipcsys import (
     AtomicInt,
     Closed,
     CorruptionError,
+    Error,
     Lock,
     ObjectGone,
     Pool,
@@ -269,6 +270,44 @@ def test_a_list_of_regions_that_leads_in_a_circle_is_damage_and_no_end_of_waitin
         assert segment.stats().arenas > 0
         with pytest.raises(CorruptionError, match="the list of pools and arenas"):
             arena.destroy()
+
+
+HEAD = {
+    "seal": 0, "generation": 8, "next": 16, "slot": 24, "slots": 32, "live": 40, "bytes": 48,
+    "closing": 56, "first runs": 64, "last runs": 312,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [0, 1, 4096, 2**40 + 64, 2**64 - 16])
+@pytest.mark.parametrize("field", HEAD.values(), ids=HEAD)
+@pytest.mark.parametrize("kind", ["pool", "arena"])
+def test_hostile_bytes_in_a_regions_head_break_nothing(kind, field, number, namespace):
+    """Errors, wrong counts, or damage that check() names; never a crash or a hang."""
+    with Segment("hostile", "256 KiB", "1 MiB", cleanup="last") as segment:
+        region = segment.pool(200, 6) if kind == "pool" else segment.arena()
+        segment.construct(SharedCell, "c", "v" * 100, allocator=region)
+        segment.construct(SharedMap, "outside", {1: "v" * 500})
+        path = pathlib.Path(os.environ["IPCSYS_DIR"]) / namespace / "hostile"
+        (path,) = [path] if path.exists() else pathlib.Path(os.environ["IPCSYS_DIR"]).rglob("hostile")
+        with path.open("r+b") as file:
+            data = file.read()
+            (at,) = (
+                at for at in range(0, len(data) - 8, 16)
+                if struct.unpack_from("<Q", data, at)[0] == at ^ SEAL
+            )
+            file.seek(at + field)
+            file.write(struct.pack("<Q", number))
+        for use in (
+            lambda: segment.construct(SharedCell, "d", "w" * 150, allocator=region),
+            lambda: segment["c"].store("x" * 120), lambda: region.used, segment.regions,
+            segment.stats, segment.check, segment.arena, lambda: segment.pool(64, 3),
+            lambda: segment.destroy("c"), region.destroy, segment.check,
+        ):  # fmt: skip
+            try:
+                use()
+            except Error:
+                pass
+        assert segment["outside"] == {1: "v" * 500}
 
 
 @pytest.mark.parametrize("make", [lambda s: s.pool(64, 2), lambda s: s.arena()])
