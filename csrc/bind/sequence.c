@@ -255,6 +255,15 @@ ips_sequence_news(const ips_sequence *self)
     }
 }
 
+/* What was changed at once is news too: 0. */
+static int
+noted(ips_sequence *self)
+{
+    self->changes++;
+    ips_sequence_news(self);
+    return 0;
+}
+
 int
 ips_sequence_append(ips_sequence *self, PyObject *value)
 {
@@ -263,9 +272,8 @@ ips_sequence_append(ips_sequence *self, PyObject *value)
         if (ips_item_pack(self->format, value, &job.item) < 0) {
             return -1;
         }
-        self->changes++;
         return self->base.home.segment != NULL && ips_flat_append_single(&self->flat, job.item)
-            ? 0 : change(self, act_append, &job);
+            ? noted(self) : change(self, act_append, &job);
     }
     ips_encoded encoded;
     if (ips_nested_refuse(self->base.state, value) < 0 ||
@@ -302,9 +310,8 @@ int
 ips_sequence_set_item(ips_sequence *self, int64_t index, uint64_t item)
 {
     operation job = {.index = index, .item = item};
-    self->changes++;
     return self->base.home.segment != NULL && ips_flat_set_single(&self->flat, index, item)
-        ? 0 : change(self, act_set, &job);
+        ? noted(self) : change(self, act_set, &job);
 }
 
 int
@@ -322,7 +329,9 @@ ips_sequence_set(ips_sequence *self, int64_t index, PyObject *value)
     }
     const ips_value plain = {encoded.bytes, encoded.size, encoded.kind};
     job.value = &plain;
-    int status = change(self, act_set, &job);
+    int status = self->base.home.segment != NULL &&
+                         ips_deque_set_brief(&self->deque, index, &plain)
+        ? noted(self) : change(self, act_set, &job);
     ips_encoded_clear(&encoded);
     return status;
 }
@@ -407,7 +416,10 @@ ips_sequence_take(ips_sequence *self, int64_t index, uint64_t expected, PyObject
     ips_value_copy copy;
     ips_value_copy_init(&copy);
     operation job = {.index = index, .expected = expected, .copy = out != NULL ? &copy : NULL};
-    int status = change(self, act_take, &job);
+    const bool last = index == -1 && expected == IPS_ROW_ANY && self->format == NULL;
+    int status = last && self->base.home.segment != NULL &&
+                         ips_deque_take_single(&self->deque, IPS_RIGHT, &copy)
+        ? noted(self) : change(self, act_take, &job);
     if (status == 0 && out != NULL) {
         *out = decode(self, &copy, job.item);
         status = *out == NULL ? -1 : 0;

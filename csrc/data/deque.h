@@ -128,6 +128,8 @@ IPS_MUST_CHECK int ips_deque_snapshot(const ips_deque *deque, ips_span span, ips
  * is taken, an open transaction or view, a damaged row.  Then the usual way. */
 bool ips_deque_add_single(const ips_deque *deque, int end, const ips_value *value);
 bool ips_deque_take_single(const ips_deque *deque, int end, ips_value_copy *out);
+/* The same in the place of a small one; through the journal, as a brief change. */
+bool ips_deque_set_brief(const ips_deque *deque, int64_t index, const ips_value *value);
 
 /* --- inside a transaction; after an error the caller aborts it */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One value more or less at an end of a row, without the journal: a change of
- * one word of the root (ips_single_* of segment/segment.h).
+/* One small value more or less at an end of a row, or in the place of another.
+ * What concerns the ends needs no journal: it is a change of one word of the root
+ * (ips_single_* of segment/segment.h).
  *
  * Order of stores: lock; to add, the slot, which means nothing while it lies
  * outside [head, end); version + 2; `head` or `end`; unlock.  Death before the
@@ -29,6 +30,13 @@ begin(const ips_deque *deque, ips_deque_shape *now, ips_ring *ring)
     }
     ips_single_end(deque->segment); /* the other way says what is wrong */
     return false;
+}
+
+/* Neither has a block, nor is it a container. */
+static bool
+is_small(const ips_slot_value *value)
+{
+    return value->block == 0 && value->kind != IPS_VALUE_REFERENCE;
 }
 
 static void
@@ -81,8 +89,7 @@ ips_deque_take_single(const ips_deque *deque, int end, ips_value_copy *out)
     const bool left = end == IPS_LEFT;
     const uint64_t index = left ? now.head : now.head + now.length - 1;
     bool done = now.length != 0 && !ips_ring_is_loose(&ring, now.length - 1) &&
-                ips_ring_value(deque->segment, &ring, index, &value) && value.block == 0 &&
-                value.kind != IPS_VALUE_REFERENCE;
+                ips_ring_value(deque->segment, &ring, index, &value) && is_small(&value);
     if (done) {
         ips_value_copy_init(out);
         out->size = value.size;
@@ -92,5 +99,37 @@ ips_deque_take_single(const ips_deque *deque, int end, ips_value_copy *out)
             left ? index + 1 : index);
     }
     ips_single_end(deque->segment);
+    return done;
+}
+
+/* A slot is more than a word, and it counts: so not without the journal. */
+static bool
+change_slot(const ips_deque *deque, int64_t index, const ips_value *value)
+{
+    ips_deque_shape now = ips_deque_shape_of(deque);
+    ips_ring ring;
+    ips_slot_value old;
+    uint64_t place;
+    uint64_t words[4] = {ips_value_word(value->size, value->kind), 0, 0, 0};
+    if (!ips_root_lives(&deque->shm->root, deque->generation) ||
+        !ips_deque_open_ring(deque, &now, &ring) || !ips_row_index(index, now.length, &place) ||
+        !ips_ring_value(deque->segment, &ring, now.head + place, &old) || !is_small(&old)) {
+        return false;
+    }
+    if (value->size != 0) {
+        memcpy(&words[1], value->bytes, value->size);
+    }
+    const ips_patch patch = {ips_ring_slot_offset(&ring, now.head + place), words, 4};
+    return ips_brief_change(deque->segment, deque->offset, &patch, 1);
+}
+
+bool
+ips_deque_set_brief(const ips_deque *deque, int64_t index, const ips_value *value)
+{
+    if (value->size > IPS_SLOT_INLINE || !ips_brief_begin(deque->segment)) {
+        return false;
+    }
+    bool done = change_slot(deque, index, value);
+    ips_brief_end(deque->segment);
     return done;
 }

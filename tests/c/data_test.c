@@ -471,6 +471,10 @@ change_ends(const ips_deque *deque, deque_model *model, uint32_t limit)
             CHECK(value.size <= 24 && model->length < limit);
             model_push(model, end, number);
             done++;
+        } else if (dice(3) == 0 && ips_deque_set_brief(deque, number % 50, &value)) {
+            CHECK(value.size <= 24 && number % 50 < model->length);
+            model->value[number % 50] = number;
+            done++;
         } else if (ips_deque_take_single(deque, end, &copy)) {
             CHECK(model->length > 0 && copy_is(&copy, model_pop(model, end)));
             done++;
