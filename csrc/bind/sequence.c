@@ -594,17 +594,3 @@ ips_sequence_repr(PyObject *object, ips_nested_act text)
     return ips_nested_holds(&self->base) ? ips_nested_locked(object, text, NULL)
                                          : text(object, NULL);
 }
-
-int
-ips_sequence_index_of(PyObject *index, int64_t *out)
-{
-    if (PyLong_CheckExact(index)) {
-        *out = PyLong_AsSsize_t(index);
-        if (__builtin_expect(*out != -1 || PyErr_Occurred() == NULL, 1)) {
-            return 0;
-        }
-        PyErr_Clear(); /* too large: said in a list's words */
-    }
-    *out = PyNumber_AsSsize_t(index, PyExc_IndexError);
-    return *out == -1 && PyErr_Occurred() != NULL ? -1 : 0;
-}

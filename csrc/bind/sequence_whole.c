@@ -9,6 +9,20 @@
 /* Others change the row under our eyes this often, then we give up. */
 #define PATIENCE 100
 
+int
+ips_sequence_index_of(PyObject *index, int64_t *out)
+{
+    if (PyLong_CheckExact(index)) {
+        *out = PyLong_AsSsize_t(index);
+        if (__builtin_expect(*out != -1 || PyErr_Occurred() == NULL, 1)) {
+            return 0;
+        }
+        PyErr_Clear(); /* too large: said in a list's words */
+    }
+    *out = PyNumber_AsSsize_t(index, PyExc_IndexError);
+    return *out == -1 && PyErr_Occurred() != NULL ? -1 : 0;
+}
+
 PyObject *
 ips_sequence_iter(PyObject *self)
 {
