@@ -550,3 +550,25 @@ def test_a_handle_travels_through_a_queue_and_no_message_can_be_a_reference(segm
     assert row == [1, 2]
     with pytest.raises(ipcsys.DecodeError):
         ipcsys._core.decode_value(5, bytes(24))
+
+
+@pytest.mark.parametrize("kind", ["deque", "cell", "int"])
+def test_one_who_waits_on_it_hears_that_it_went(outer, kind):
+    if kind == "deque":
+        handle = outer.construct(SharedDeque, "k")
+    else:
+        handle = outer.construct(SMALL[kind][0], "k", 5)
+    heard = []
+
+    def wait():
+        try:
+            heard.append(handle.popleft(timeout=20) if kind == "deque" else handle.wait(5, 20))
+        except ObjectGone as error:
+            heard.append(error)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    waiter.join(0.05)  # it waits now, most likely
+    outer.clear()
+    waiter.join(15)
+    assert not waiter.is_alive() and isinstance(heard[0], ObjectGone)
