@@ -11,11 +11,18 @@ from ipcsys.testing.sweeping import Scene
 SOON = 20.0
 
 
-class _Named(Scene):
+class Named(Scene):
+    """The base of an RLock's scenes too."""
+
+    kind = ipcsys.Lock
+
     def create(self):
-        self.lock = ipcsys.Lock(name=self.tag)
+        self.lock = self.kind(name=self.tag)
 
     attach = create
+
+    def take(self):
+        self.lock.acquire()
 
     def taken(self):
         """Take the lock and give it back; whether a dead owner had left it."""
@@ -27,10 +34,10 @@ class _Named(Scene):
 
     def remove(self):
         self.lock.close()
-        ipcsys.Lock.remove(self.tag)
+        self.kind.remove(self.tag)
 
 
-class Acquire(_Named):
+class Acquire(Named):
     name = "lock.acquire"
 
     def operation(self):
@@ -74,14 +81,14 @@ class TakeOver(Acquire):
 
     def create(self):
         super().create()
-        die_holding(self.lock.acquire)
+        die_holding(self.take)
 
     def verify(self, first, finished):
         abandoned = self.taken()
         assert abandoned == first, "one death, or two: abandoned either way, and once"
 
 
-class Release(_Named):
+class Release(Named):
     name = "lock.release"
 
     def operation(self):
@@ -115,7 +122,7 @@ class ReleaseToWaiter(Release):
         assert not self.taken()
 
 
-class Create(_Named):
+class Create(Named):
     """The victim makes the name."""
 
     name = "lock.create by name"
@@ -142,7 +149,7 @@ class Create(_Named):
         ipcsys.Lock.remove(self.tag)
 
 
-class Open(_Named):
+class Open(Named):
     """The victim opens what the survivor made."""
 
     name = "lock.open by name"
@@ -160,7 +167,7 @@ class Open(_Named):
         assert users(self.tag) in (1, 2), "a dead member holds the name"
 
 
-class Remove(_Named):
+class Remove(Named):
     name = "lock.remove of a name"
 
     def create(self):

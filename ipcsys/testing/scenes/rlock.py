@@ -1,25 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """RLock: the lock word, and whose it is."""
 
-import time
-
 import ipcsys
-from ipcsys.testing.scenes.common import die_holding, state_of, until_parked
-from ipcsys.testing.sweeping import Scene
-
-SOON = 20.0
+from ipcsys.testing.scenes import lock
 
 
-class _Recursive(Scene):
-    def create(self):
-        self.lock = ipcsys.RLock(name=self.tag)
-
-    attach = create
+class _Recursive(lock.Named):
+    kind = ipcsys.RLock
 
     def taken(self):
         """Take it twice and give it back; whether a dead owner had left it."""
         assert not self.lock._is_owned()
-        assert self.lock.acquire(timeout=SOON), "the lock is stuck"
+        assert self.lock.acquire(timeout=lock.SOON), "the lock is stuck"
         assert self.lock._recursion_count() == 1, "recursion outlived its owner"
         abandoned = self.lock.abandoned
         with self.lock:
@@ -28,51 +20,23 @@ class _Recursive(Scene):
         assert not self.lock.locked() and not self.lock._is_owned()
         return abandoned
 
-    def remove(self):
-        self.lock.close()
-        ipcsys.RLock.remove(self.tag)
 
-
-class Acquire(_Recursive):
+class Acquire(_Recursive, lock.Acquire):
     name = "rlock.acquire"
 
-    def operation(self):
-        return (self.lock.acquire,)
 
-    def verify(self, first, finished):
-        abandoned = self.taken()
-        assert first or not abandoned
-        assert abandoned or not (first and finished)
-        return "after" if abandoned else "before"
-
-
-class AcquireContended(Acquire):
-    """The survivor holds it until the victim is parked."""
-
+class AcquireContended(_Recursive, lock.AcquireContended):
     name = "rlock.acquire contended"
-    monotone = False  # how long it waits differs
-
-    def create(self):
-        super().create()
-        self.lock.acquire()
-
-    def meanwhile(self, victim):
-        until_parked(victim)
-        self.lock.release()
 
 
-class TakeOver(Acquire):
-    """The owner is dead already, three deep: the victim dies taking over."""
+class TakeOver(_Recursive, lock.TakeOver):
+    """Three deep."""
 
     name = "rlock.acquire from a dead owner"
-    monotone = False
 
-    def create(self):
-        super().create()
-        die_holding(lambda: [self.lock.acquire() for _ in range(3)])
-
-    def verify(self, first, finished):
-        assert self.taken() == first, "one death, or two: abandoned either way, and once"
+    def take(self):
+        for _ in range(3):
+            self.lock.acquire()
 
 
 class AcquireAgain(_Recursive):
@@ -95,17 +59,8 @@ class ReleaseOne(AcquireAgain):
         return (self.lock.release,)
 
 
-class Release(_Recursive):
+class Release(_Recursive, lock.Release):
     name = "rlock.release"
-
-    def operation(self):
-        self.lock.acquire()
-        return (self.lock.release,)
-
-    def verify(self, first, finished):
-        abandoned = self.taken()
-        assert not abandoned or (first and not finished)
-        return "before" if abandoned else "after"
 
 
 class ReleaseSave(Release):
@@ -125,22 +80,5 @@ class AcquireRestore(Acquire):
         return self.lock._acquire_restore, (3, 1)
 
 
-class ReleaseToWaiter(Release):
-    """The survivor is parked on it."""
-
+class ReleaseToWaiter(_Recursive, lock.ReleaseToWaiter):
     name = "rlock.release to a waiter"
-    monotone = False
-
-    def operation(self):
-        self.lock.acquire()
-        until_parked(self.survivor)
-        return (self.lock.release,)
-
-    def meanwhile(self, victim):
-        # Until the victim has it, or had it: on a busy machine it may be through.
-        while not self.lock.locked() and state_of(victim) not in ("", "Z", "X"):
-            time.sleep(0.001)
-        self.taken()
-
-    def verify(self, first, finished):
-        assert not self.taken()

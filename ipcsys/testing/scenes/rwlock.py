@@ -3,16 +3,11 @@
 
 import ipcsys
 from ipcsys.testing.scenes.common import die_holding, until_or_dead, until_parked
-from ipcsys.testing.sweeping import Scene
-
-SOON = 20.0
+from ipcsys.testing.scenes.lock import SOON, Named
 
 
-class _Named(Scene):
-    def create(self):
-        self.lock = ipcsys.RWLock(name=self.tag)
-
-    attach = create
+class _Named(Named):
+    kind = ipcsys.RWLock
 
     def abandoned(self):
         """Write and read once; whether a dead writer had left it in the middle."""
@@ -24,10 +19,6 @@ class _Named(Scene):
         self.lock.release_read()
         assert (self.lock.readers, self.lock.writer, self.lock.check()) == (0, None, [])
         return abandoned
-
-    def remove(self):
-        self.lock.close()
-        ipcsys.RWLock.remove(self.tag)
 
 
 class AcquireRead(_Named):
