@@ -254,7 +254,7 @@ use_regions(ips_segment *segment)
     for (int i = 0; i < 3; i++) {
         CHECK(ips_tx_alloc(segment, 50, &block) == 0);
     }
-    CHECK(ips_tx_alloc(segment, 50, &block) == IPS_ESEGFULL);
+    CHECK(ips_tx_alloc(segment, 50, &block) == IPS_EPOOLFULL);
     CHECK(ips_tx_free(segment, block) == 0);
     (void)ips_region_enter(segment, 0);
     raise_counter(segment);
