@@ -4,6 +4,7 @@
  * that one is recovered and judged.  Then recovery itself is treated so. */
 #include "base/hash.h"
 #include "segment/heap.h"
+#include "segment/quota.h"
 #include "segment/region.h"
 
 #include "segment_steps.h"
@@ -281,6 +282,23 @@ give_back_regions(ips_segment *segment)
     commit(segment);
 }
 
+/* A member long gone is limited; blocks of ours, of both kinds, come and go. */
+static void
+charge_blocks(ips_segment *segment)
+{
+    ips_offset small, large;
+    begin(segment);
+    CHECK(ips_quota_set(segment, IPS_NOBODY, 64 * KIB) == 0);
+    CHECK(ips_quota_set(segment, ips_owner_make(IPS_MAX_SLOTS - 1, 1), 5 * KIB) == 0);
+    CHECK(ips_tx_alloc(segment, 100, &small) == 0);
+    CHECK(ips_tx_alloc(segment, 3000, &large) == 0);
+    CHECK(ips_tx_alloc(segment, 120, &small) == 0);
+    CHECK(ips_tx_free(segment, small) == 0 && ips_tx_free(segment, large) == 0);
+    CHECK(ips_tx_free(segment, spare[0]) == 0);
+    raise_counter(segment);
+    commit(segment);
+}
+
 static void
 change_cells(ips_segment *segment)
 {
@@ -318,6 +336,7 @@ static const struct {
     {"blocks freed in the transaction that made them", free_own},
     {"holes marked and used", mark_and_use_holes},
     {"cells", change_cells},
+    {"quotas set and blocks charged", charge_blocks},
     {"a pool made, an arena and a pool used", use_regions},
     {"an arena emptied and closed", empty_arena},
     {"a closed arena given back", give_back_regions},
