@@ -133,7 +133,7 @@ PLANTED = {
         "semaphore", "semaphore_word.c", "    if (count <= missing) {", "    if (true) {", "weak",
         "semaphore: "),
     "an heir does not add the claims up": (
-        "semaphore", "semaphore_word.c", "(LOAD(shm->extra) - claims) << IPS_SEMAPHORE_LOCK_BITS);",
+        "semaphore", "semaphore_word.c", "ips_semaphore_word_of(word_of(semaphore), LOAD(shm->extra) - claims));",
         "word_of(semaphore) & ~IPS_SEMAPHORE_LOCK);", "weak",
         "semaphore: "),
     "a watcher that leaves keeps the bell": (
