@@ -9,6 +9,7 @@
 #include "bind/pickled.h"
 #include "bind/sequence.h"
 #include "bind/value.h"
+#include "data/atomic.h"
 #include "os/clock.h"
 
 #define PATIENCE_NS (INT64_C(50) * 1000 * 1000) /* of one who gives memory back */
@@ -256,9 +257,36 @@ ips_nested_decode(const ips_container *outer, uint8_t kind, const uint8_t *bytes
         (unsigned long long)at.generation, (unsigned)at.type, (unsigned long long)at.root);
 }
 
+/* What a number holds, without a handle: also where the segment was opened to be
+ * looked at only.  NULL without an exception where it is none, or gone. */
+static PyObject *
+number_of(const ips_container *outer, const uint8_t *bytes, size_t size)
+{
+    ips_segment *segment = outer->home.segment;
+    ips_reference at;
+    if (segment == NULL || !ips_nest_read(bytes, size, &at) ||
+        (at.type != IPS_TYPE_ATOMIC_INT && at.type != IPS_TYPE_ATOMIC_FLOAT &&
+            at.type != IPS_TYPE_ATOMIC_BOOL) ||
+        ips_stable_generation(segment, at.root, (uint32_t)at.type) != at.generation) {
+        return NULL;
+    }
+    ips_atomic_shm *word = ips_segment_at(segment, at.root, sizeof *word);
+    if (word == NULL) {
+        return NULL;
+    }
+    const int64_t value = ips_atomic_load(word);
+    return at.type == IPS_TYPE_ATOMIC_INT ? PyLong_FromLongLong(value)
+        : at.type == IPS_TYPE_ATOMIC_BOOL ? PyBool_FromLong(value != 0)
+                                          : PyFloat_FromDouble(ips_atomic_as_double(value));
+}
+
 PyObject *
 ips_nested_plain(const ips_container *outer, uint8_t kind, const uint8_t *bytes, size_t size)
 {
+    PyObject *number = kind == IPS_VALUE_REFERENCE ? number_of(outer, bytes, size) : NULL;
+    if (number != NULL || PyErr_Occurred() != NULL) {
+        return number;
+    }
     PyObject *value = ips_nested_decode(outer, kind, bytes, size);
     if (kind != IPS_VALUE_REFERENCE || value == NULL) {
         return value;

@@ -6,6 +6,8 @@ import copy
 import datetime
 import gc
 import pickle
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -572,3 +574,25 @@ def test_one_who_waits_on_it_hears_that_it_went(outer, kind):
     outer.clear()
     waiter.join(15)
     assert not waiter.is_alive() and isinstance(heard[0], ObjectGone)
+
+
+LOOK = """
+import sys, ipcsys
+segment = ipcsys.Segment("s", readonly=True)
+outer = segment["outer"]
+print(outer.copy(), outer["row"][0], len(list(outer["map"].values())))
+for change in (lambda: outer.pop("row"), lambda: outer.construct(ipcsys.SharedMap, "new")):
+    try:
+        change()
+    except ipcsys.ReadOnly:
+        print("refused")
+"""
+
+
+def test_they_are_read_where_nothing_can_be_changed(segment, outer):
+    outer.construct(SharedVector, "row", [1])
+    outer.construct(ipcsys.AtomicInt, "hits", 2)
+    outer.construct(SharedMap, "map").construct(SharedVector, "v", [3])
+    done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, timeout=30)
+    want = "{'row': [1], 'hits': 2, 'map': {'v': [3]}} 1 1\nrefused\nrefused\n"
+    assert done.stdout == want, done.stderr
