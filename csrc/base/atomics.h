@@ -71,12 +71,17 @@ ips_copy_racing(void *target, const void *source, size_t size)
 {
     const _Atomic uint64_t *from = (const _Atomic uint64_t *)source;
     unsigned char *to = (unsigned char *)target;
+    /* Word by word all the way: loads wider than the stores that have just been
+     * made here, or will be read there, would wait for them. */
     for (; size >= 32; size -= 32, to += 32, from += 4) {
-        uint64_t words[4] = {atomic_load_explicit(&from[0], memory_order_relaxed),
-                             atomic_load_explicit(&from[1], memory_order_relaxed),
-                             atomic_load_explicit(&from[2], memory_order_relaxed),
-                             atomic_load_explicit(&from[3], memory_order_relaxed)};
-        memcpy(to, words, 32);
+        uint64_t first = atomic_load_explicit(&from[0], memory_order_relaxed);
+        uint64_t second = atomic_load_explicit(&from[1], memory_order_relaxed);
+        uint64_t third = atomic_load_explicit(&from[2], memory_order_relaxed);
+        uint64_t fourth = atomic_load_explicit(&from[3], memory_order_relaxed);
+        memcpy(to, &first, 8);
+        memcpy(to + 8, &second, 8);
+        memcpy(to + 16, &third, 8);
+        memcpy(to + 24, &fourth, 8);
     }
     for (; size >= 8; size -= 8, to += 8, from++) {
         uint64_t word = atomic_load_explicit(from, memory_order_relaxed);

@@ -190,14 +190,6 @@ ips_journal_put_words(void *target, const void *words, uint64_t count)
 {
     _Atomic uint64_t *to = (_Atomic uint64_t *)target;
     const uint8_t *from = (const uint8_t *)words;
-    for (; count >= 4; count -= 4, to += 4, from += 32) {
-        uint64_t four[4];
-        memcpy(four, from, 32);
-        atomic_store_explicit(&to[0], four[0], memory_order_relaxed);
-        atomic_store_explicit(&to[1], four[1], memory_order_relaxed);
-        atomic_store_explicit(&to[2], four[2], memory_order_relaxed);
-        atomic_store_explicit(&to[3], four[3], memory_order_relaxed);
-    }
     for (; count != 0; count--, to++, from += 8) {
         uint64_t word;
         memcpy(&word, from, 8);
