@@ -10,6 +10,7 @@ of each that nobody uses any more.  One that is still in use is the test's fault
 import gc
 import os
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -20,6 +21,8 @@ from ipcsys import _core
 _ROOT = tempfile.mkdtemp(prefix="ipcsys-test-", dir=os.environ.get("IPCSYS_TEST_DIR", "/dev/shm"))
 os.environ["IPCSYS_DIR"] = _ROOT
 os.environ["IPCSYS_NAMESPACE"] = "collection"
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in a shell's background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # children have Ctrl-C again
 
 
 def pytest_unconfigure(config):
