@@ -512,7 +512,8 @@ class QuotaSet(Content):
         self.segment.set_quota("64 KiB")
 
     def verify(self, first, finished):
-        limit = self.segment.stats().quota
+        with self.segment.transaction():  # a look alone may see what a dead one left undone
+            limit = self.segment.stats().quota
         assert limit in (0, 65536) and (limit or not (first and finished))
         self.__dict__.pop("used", None)  # the table of quotas is more
         super().verify(first, finished=False)
